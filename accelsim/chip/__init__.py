@@ -1,0 +1,19 @@
+"""A chip: geometry, formats, clock, memories, energies and areas, read from YAML and checked at birth."""
+
+from accelsim.chip.loading import load_chip
+from accelsim.chip.quantity import Evidence, PositiveQuantity, Quantity
+from accelsim.chip.schema import Chip, DataflowName, Dram, MacArray, Mode, Scratchpad, VectorUnit
+
+__all__ = [
+    "Chip",
+    "DataflowName",
+    "Dram",
+    "Evidence",
+    "MacArray",
+    "Mode",
+    "PositiveQuantity",
+    "Quantity",
+    "Scratchpad",
+    "VectorUnit",
+    "load_chip",
+]

@@ -1,0 +1,91 @@
+"""YAML file to `Chip`: the schema first, then what no single key can say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from accelsim.chip.schema import Chip
+from accelsim.errors import InputError, nearest
+from accelsim.numerics.formats import format_names
+from accelsim.storage import find_resource
+from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
+
+
+def load_chip(name_or_path: str | Path) -> Chip:
+    """Read a chip by the name of a shipped one or by the path of a YAML file.
+
+    Raises `InputError` with file, line, column, key, the value given and what is allowed, for the
+    first mistake in the file. A `Chip` that comes back is complete and needs no further check.
+    """
+    document = read_yaml(find_resource("arch_configs", name_or_path))
+    chip = parse(Chip, document)
+    _check_name(chip, document)
+    _check_dataflows(chip, document)
+    _check_modes(chip, document)
+    _check_output_chunk(chip, document)
+    _check_scratchpad(chip, document)
+    chip._source_text = document.text
+    chip._source_name = document.path.name
+    return chip
+
+
+def _mistake(document: YamlDocument, path: KeyPath, message: str) -> InputError:
+    return InputError(f"{key_text(path)}: {message}", position_of(document, path))
+
+
+def _check_name(chip: Chip, document: YamlDocument) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", chip.name):
+        raise _mistake(document, ("name",), f"must be made of a-z, 0-9 and _, got {chip.name!r}")
+
+
+def _check_dataflows(chip: Chip, document: YamlDocument) -> None:
+    dataflows = chip.array.dataflows
+    for index, dataflow in enumerate(dataflows):
+        if dataflow in dataflows[:index]:
+            raise _mistake(document, ("array", "dataflows", index), f"'{dataflow}' is listed twice")
+
+
+def _check_modes(chip: Chip, document: YamlDocument) -> None:
+    names: set[str] = set()
+    owners: dict[frozenset[str], str] = {}
+    for number, mode in enumerate(chip.array.modes):
+        place: KeyPath = ("array", "modes", number)
+        if mode.name in names:
+            raise _mistake(document, (*place, "name"), f"another mode is named '{mode.name}' already")
+        names.add(mode.name)
+        for index, pair in enumerate(mode.operands):
+            _check_formats(document, (*place, "operands", index), pair)
+            owner = owners.setdefault(frozenset(pair), mode.name)
+            if owner != mode.name or pair in mode.operands[:index] or pair[::-1] in mode.operands[:index]:
+                message = f"mode '{owner}' multiplies {pair[0]} x {pair[1]} already"
+                raise _mistake(document, (*place, "operands", index), message)
+
+
+def _check_formats(document: YamlDocument, place: KeyPath, pair: tuple[str, str]) -> None:
+    known = format_names()
+    for index, name in enumerate(pair):
+        if name not in known:
+            message = f"unknown format '{name}'{nearest(name, known)}; allowed: {', '.join(known)}"
+            raise _mistake(document, (*place, index), message)
+
+
+def _check_output_chunk(chip: Chip, document: YamlDocument) -> None:
+    chunk = chip.array.output_chunk
+    for mode in chip.array.modes:
+        if chunk is not None and chunk % mode.lanes:
+            message = f"must be a multiple of the {mode.lanes} lanes of mode '{mode.name}', got {chunk}"
+            raise _mistake(document, ("array", "output_chunk"), message)
+
+
+def _check_scratchpad(chip: Chip, document: YamlDocument) -> None:
+    """The smallest stationary tile, 16 bits a value, twice (double-buffered), for every corelet."""
+    lanes = max(mode.lanes for mode in chip.array.modes)
+    needed_bytes = 2 * 2 * chip.corelets * chip.array.rows * lanes * chip.array.output_cols
+    if needed_bytes > chip.scratchpad.capacity_kib * 1024:
+        message = (
+            f"must be at least {-(-needed_bytes // 1024)} to hold two 16-bit tiles of "
+            f"{chip.array.rows * lanes} x {chip.array.output_cols} for each of {chip.corelets} corelets, "
+            f"got {chip.scratchpad.capacity_kib}"
+        )
+        raise _mistake(document, ("scratchpad", "capacity_kib"), message)

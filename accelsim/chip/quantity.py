@@ -1,0 +1,36 @@
+"""A physical number that says where it comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Evidence = Literal["published", "measured", "derived", "estimated"]
+"""How a number is known.
+
+``published``: printed by the designers or in a paper; ``measured``: from our own synthesis or
+measurement; ``derived``: computed from published or measured numbers; ``estimated``: a judgement.
+"""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Part(BaseModel):
+    """A frozen piece of a chip; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Quantity(Part):
+    """A physical number; its unit stands at the end of the key that holds it."""
+
+    value: float = Field(ge=0, le=1e9, allow_inf_nan=False, description="the number itself")
+    source: Text = Field(description="where the number comes from: paper and section, or the reasoning")
+    evidence: Evidence = Field(description="published, measured, derived or estimated")
+
+
+class PositiveQuantity(Quantity):
+    """A physical number that cannot be zero."""
+
+    value: float = Field(gt=0, le=1e9, allow_inf_nan=False, description="the number itself")

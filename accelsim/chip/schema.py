@@ -1,0 +1,185 @@
+"""The chip's keys. Attribute names equal the YAML keys; units stand in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from accelsim.chip.quantity import Part, PositiveQuantity, Quantity, Text
+from accelsim.yamlfile import split_unit
+
+DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary"]
+Accumulator = Literal["dlfloat16", "fp16", "bf16", "fp32"]
+Geometry = Annotated[int, Field(ge=1, le=4096)]
+Cycles = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Mode(Part):
+    """What a PE multiplies in one mode: unordered operand pairs, and how many products per cycle.
+
+    The ``lanes`` products of one PE and cycle (per simd column) lie along K and are added exactly.
+    """
+
+    name: Text
+    operands: tuple[tuple[Text, Text], ...] = Field(min_length=1)
+    lanes: int = Field(ge=1, le=64)
+    energy_pj_per_mac: PositiveQuantity
+
+    def takes(self, a_format: str, b_format: str) -> bool:
+        """Whether the mode multiplies these two formats, in either order."""
+        return (a_format, b_format) in self.operands or (b_format, a_format) in self.operands
+
+
+class MacArray(Part):
+    """The PE array of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` output columns wide.
+
+    ``output_chunk`` is the number of products per drained sum in output_stationary; None: all of K.
+    ``pipelined``: passes follow back to back; else one fold ends before the next begins.
+    """
+
+    rows: Geometry
+    cols: Geometry
+    simd: int = Field(ge=1, le=64)
+    dataflows: tuple[DataflowName, ...] = Field(min_length=1)
+    accumulator: Accumulator
+    overflow: Literal["format", "saturate"]
+    output_chunk: int | None = Field(default=None, ge=1)
+    pipelined: bool
+    area_um2_per_pe: PositiveQuantity
+    modes: tuple[Mode, ...] = Field(min_length=1)
+
+    @property
+    def output_cols(self) -> int:
+        """Independent output columns: PE columns times SIMD width."""
+        return self.cols * self.simd
+
+    def mode_for(self, a_format: str, b_format: str) -> Mode | None:
+        """The first mode that multiplies these two formats (in either order), or None."""
+        return next((mode for mode in self.modes if mode.takes(a_format, b_format)), None)
+
+
+class Scratchpad(Part):
+    """The on-chip memory of one core."""
+
+    capacity_kib: int = Field(ge=1, le=2**30)
+    bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
+    read_energy_pj_per_byte: PositiveQuantity
+    write_energy_pj_per_byte: PositiveQuantity
+    area_mm2: PositiveQuantity
+
+
+class OperandBuffer(Part):
+    """The small buffers at the edges of a PE array, read once per operand that enters it."""
+
+    energy_pj_per_byte: PositiveQuantity
+
+
+class Dram(Part):
+    """The memory outside the die, shared by all cores."""
+
+    kind: Text
+    capacity_gib: int = Field(ge=1, le=2**20)
+    bandwidth_gb_per_s: PositiveQuantity
+    read_energy_pj_per_bit: PositiveQuantity
+    write_energy_pj_per_bit: PositiveQuantity
+
+
+class OperationCycles(Part):
+    """Cycles a vector lane is busy with one operation."""
+
+    add: Cycles
+    multiply: Cycles
+    compare: Cycles
+    special: Cycles
+
+
+class OperationEnergy(Part):
+    """Energy of one operation of one vector lane."""
+
+    add: PositiveQuantity
+    multiply: PositiveQuantity
+    compare: PositiveQuantity
+    special: PositiveQuantity
+
+
+class VectorUnit(Part):
+    """The element-wise unit of one corelet."""
+
+    lanes: int = Field(ge=1, le=2**16)
+    storage_format: Literal["dlfloat16", "fp16", "bf16"]
+    internal_format: Literal["fp32"]
+    cycles_per_operation: OperationCycles
+    energy_pj_per_operation: OperationEnergy
+    area_mm2: PositiveQuantity
+
+
+class Chip(Part):
+    """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories."""
+
+    name: Text
+    description: Text
+    recipe: Text
+    technology: Text
+    clock_mhz: PositiveQuantity
+    cores: Geometry
+    corelets: Geometry
+    array: MacArray
+    scratchpad: Scratchpad
+    operand_buffer: OperandBuffer
+    dram: Dram
+    vector_unit: VectorUnit
+    static_power_mw: Quantity
+    other_area_mm2: Quantity
+
+    _source_text: str = PrivateAttr("")
+    _source_name: str = PrivateAttr("")
+
+    @property
+    def workers(self) -> int:
+        """Corelets of the whole chip; each works on its own piece of a GEMM."""
+        return self.cores * self.corelets
+
+    @property
+    def source_text(self) -> str:
+        """The YAML text the chip was read from, word for word."""
+        return self._source_text
+
+    @property
+    def source_name(self) -> str:
+        """The name of that file, without its folder."""
+        return self._source_name
+
+    def macs_per_cycle(self, mode: Mode) -> int:
+        """Multiply-accumulates of the whole chip in one cycle, every PE busy."""
+        return self.workers * self.array.rows * self.array.output_cols * mode.lanes
+
+    def peak_tops(self, mode: Mode) -> float:
+        """Peak tera-operations per second in one mode (1 MAC = 2 operations)."""
+        return 2 * self.macs_per_cycle(mode) * self.clock_mhz.value / 1e6
+
+    def sources(self) -> list[dict[str, Any]]:
+        """One row {key, value, unit, source, evidence} for every physical number, in file order."""
+        return [
+            {
+                "key": key,
+                "value": quantity.value,
+                "unit": unit,
+                "source": quantity.source,
+                "evidence": quantity.evidence,
+            }
+            for key, unit, quantity in _quantities(self, "", "")
+        ]
+
+
+def _quantities(value: Any, key: str, unit: str) -> Iterator[tuple[str, str, Quantity]]:
+    if isinstance(value, Quantity):
+        yield key, unit, value
+    elif isinstance(value, Part):
+        for name in type(value).model_fields:
+            inner = f"{key}.{name}" if key else name
+            yield from _quantities(getattr(value, name), inner, split_unit(name)[1] or unit)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _quantities(item, f"{key}[{index}]", unit)

@@ -1,0 +1,92 @@
+"""``accelsim estimate``: cycles, energy, memory and traffic, at once, without computing values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from accelsim import api
+from accelsim.cli.options import (
+    batch_option,
+    epochs_option,
+    json_option,
+    out_option,
+    quiet_option,
+    recipe_option,
+)
+from accelsim.cli.tables import result_json, show_layers, show_memory, show_result
+from accelsim.cli.training import command_line
+from accelsim.cli.writable import require_writable
+from accelsim.record import RunRecord, record_text
+from accelsim.storage import write_text
+
+EXAMPLES = """\b
+Examples:
+  accelsim estimate fp4_training fashion_cnn
+  accelsim estimate fp4_training fashion_cnn --baseline fp16_training
+  accelsim estimate edge_fp4 fashion_cnn --batch 256 --json
+  accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
+"""
+
+
+@click.command("estimate", epilog=EXAMPLES)
+@click.argument("chip")
+@click.argument("workload")
+@click.option("--baseline", metavar="CHIP", help="A second chip to compare with.")
+@recipe_option
+@epochs_option
+@batch_option
+@out_option("nothing is written")
+@json_option
+@quiet_option
+def command(
+    chip: str,
+    workload: str,
+    baseline: str | None,
+    recipe: str | None,
+    epochs: int | None,
+    batch: int | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Estimate the training of WORKLOAD on CHIP: time, energy, memory and traffic.
+
+    No values are computed, so there is no accuracy. --recipe applies to CHIP. With --out the records,
+    tables, figures and report.html are written; with --json the record goes to standard output (the
+    comparison, when there is a baseline). --quiet leaves out the table of layers.
+    """
+    loaded = api.load_workload(workload)
+    wanted = [(chip, recipe)] + ([(baseline, None)] if baseline else [])
+    records = [
+        api.estimate(
+            api.load_chip(name), loaded, recipe=own_recipe, batch=batch, epochs=epochs, command=command_line()
+        )
+        for name, own_recipe in wanted
+    ]
+    files = _write(records, out) if out else []
+    if as_json:
+        click.echo(result_json(records, files) if baseline else record_text(records[0]).rstrip("\n"))
+        return
+    if not quiet:
+        for record in records:
+            show_layers(record)
+    show_memory(records)
+    show_result(records)
+    if out:
+        click.echo(f"Report: {out / 'report.html'}")
+
+
+def _write(records: list[RunRecord], out: Path) -> list[Path]:
+    from accelsim.report import write_report
+
+    require_writable(out)
+    names = [record.chip.name for record in records]
+    if len(set(names)) < len(names):
+        names[1] += "_baseline"
+    files = [out / name / "record.json" for name in names]
+    for path, record in zip(files, records, strict=True):
+        write_text(path, record_text(record))
+    write_report(records, out)
+    return files

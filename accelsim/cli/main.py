@@ -1,0 +1,154 @@
+"""The command ``accelsim``: finds the command's module, and tells mistakes in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from accelsim import __version__
+from accelsim.errors import InputError, nearest
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+# Name -> (module, the line shown by --help); the module is imported when the command is used.
+COMMANDS = {
+    "compare": ("compare", "Train a workload on two chips, bit for bit, and compare them."),
+    "run": ("run", "Train a workload on one chip, bit for bit."),
+    "estimate": ("estimate", "Cycles, energy and memory of one chip, without computing values."),
+    "plot": ("plot", "Redraw tables, figures and the report from records alone."),
+    "check": ("check", "Check chip, workload and recipe files."),
+    "formats": ("formats", "Number formats, and any format's full code table."),
+    "list": ("listing", "Shipped chips, workloads, recipes, formats and data sets."),
+}
+
+EXAMPLES = """\b
+Examples:
+  accelsim compare fp4_training fp16_training fashion_cnn
+  accelsim estimate edge_fp4 fashion_cnn --baseline edge_fp16
+  accelsim check my_chip.yaml
+  accelsim COMMAND --help
+"""
+
+
+class LazyGroup(click.Group):
+    """The commands of `COMMANDS`, each imported when it is used, so that ``--help`` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Command names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"accelsim.cli.{COMMANDS[cmd_name][0]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or tell which one was probably meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}; allowed: {', '.join(COMMANDS)}"
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"accelsim {__version__}")
+        ctx.exit()
+
+
+@click.command(
+    "accelsim",
+    cls=LazyGroup,
+    epilog=EXAMPLES,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Simulate the training of a neural network on an accelerator, bit for bit.
+
+    What would the network learn on this chip, how long would it take and what would it burn, against the
+    same silicon in 16 bits?
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    0: done; 2: a mistake in what the user gave, told in one line on standard error; 130: Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without the character mm² shows a question mark
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        # Not cli.main(): it would answer Ctrl-C and a closed pipe in its own words.
+        with cli.make_context("accelsim", list(words), obj=tuple(words)) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except InputError as error:
+        return _tell(str(error), EXIT_MISTAKE)
+    except click.UsageError as error:
+        return _tell(_usage_text(error), EXIT_MISTAKE)
+    except KeyboardInterrupt as stop:
+        return _tell(str(stop) or "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader has left, as `head` does
+        _discard_output()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _discard_output()
+        return _tell(f"{error.filename or 'output'}: {error.strerror}", EXIT_MISTAKE)
+    return 0
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere; otherwise Python complains about it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(text: str, code: int) -> int:
+    label = "error" if code == EXIT_MISTAKE else "stopped"
+    click.echo(f"{label}: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _usage_text(error: click.UsageError) -> str:
+    """Click's message on one line, with the nearest option and where to read on."""
+    text = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        names = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
+        allowed = sorted(name for name in [*names, "--help"] if name.startswith("--"))
+        text = f"unknown option '{error.option_name}'{nearest(error.option_name, allowed)}; allowed: "
+        text += ", ".join(allowed)
+    path = error.ctx.command_path if error.ctx else "accelsim"
+    return f"{text.rstrip('.')} (see {path} --help)"

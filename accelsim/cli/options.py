@@ -1,0 +1,63 @@
+"""The options that several commands share, so that each means the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
+recipe_option = click.option(
+    "--recipe", metavar="NAME", help="Training recipe (shipped name or file) in place of the chip's own."
+)
+epochs_option = click.option(
+    "--epochs", metavar="N", type=click.IntRange(min=1), help="Epochs in place of the workload's own number."
+)
+batch_option = click.option(
+    "--batch", metavar="N", type=click.IntRange(min=1), help="Mini-batch size in place of the workload's own."
+)
+seed_option = click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), help="Seed in place of the workload's own."
+)
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Threads of this computer to use (all by default); results do not depend on it.",
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on from the last checkpoint in the output folder."
+)
+
+
+def out_option(default: str) -> Callable[[Command], Command]:
+    """``--out FOLDER``, whose help names the default."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=True),
+        metavar="FOLDER",
+        help=f"Where to write; default: {default}",
+    )
+
+
+def training_options(command: Command) -> Command:
+    """All options of a command that trains."""
+    for option in reversed(
+        (
+            recipe_option,
+            seed_option,
+            epochs_option,
+            batch_option,
+            threads_option,
+            resume_option,
+            json_option,
+            quiet_option,
+        )
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,109 @@
+"""What the commands show of records on standard output: the main table, the layers, the memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accelsim.cli.terminal import print_table
+from accelsim.record import LayerRecord, MemoryRecord, RunRecord
+from accelsim.report import TableRow, compare_records, comparison_table, quantities, title
+from accelsim.report.readings import JOULE_PER_AJ
+
+
+def show_result(records: Sequence[RunRecord]) -> None:
+    """The main table of one record, or of a chip's and a baseline's, under its headline."""
+    names = [record.chip.name for record in records]
+    compared = len(records) == 2
+    header = ["", *names, "chip against baseline"] if compared else ["", *names]
+    rows = [
+        [row.label, *row.texts, row.reading] if compared else [row.label, *row.texts]
+        for row in comparison_table(records)
+        if row.group == "result"
+    ]
+    print_table(header, rows, title=title(records), right=range(1, len(names) + 1))
+    if compared and (differences := compare_records(*records).differences):
+        click.echo(f"Not equal on both sides: {'; '.join(differences)}.")
+
+
+def result_json(records: Sequence[RunRecord], files: Sequence[Path] = ()) -> str:
+    """The main table with full-precision numbers, for a program."""
+    content: dict[str, Any] = {
+        "title": title(records),
+        "chips": [record.chip.name for record in records],
+        "rows": [_row_json(row) for row in comparison_table(records)],
+        "records": [str(path) for path in files],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def _row_json(row: TableRow) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "label": row.label,
+        "unit": row.unit,
+        "values": list(row.values),
+        "meaning": row.reading,
+    }
+
+
+def show_layers(record: RunRecord) -> None:
+    """Every layer in every phase: work, cycles, what binds, energy; shares are of the whole step."""
+    cycles, energy_aj = record.cost.step_cycles, record.cost.step_energy_aj.total_aj
+    header = ("layer", "kind", "phase", "MACs", "cycles", "share", "bound by", "MAC use", "energy", "share")
+    layers = [layer for layer in record.cost.layers if layer.total_cycles]
+    rows = [_layer_row(layer, cycles, energy_aj) for layer in layers]
+    macs = sum(layer.macs for layer in layers)
+    energy = quantities.joules(energy_aj * JOULE_PER_AJ)
+    rows.append(["one step", "", "", f"{macs:,}", f"{cycles:,}", "100.0 %", "", "", energy, "100.0 %"])
+    print_table(
+        header,
+        rows,
+        title=f"{record.workload.name} on {record.chip.name}: one step of {record.batch} samples",
+        right=(3, 4, 5, 7, 8, 9),
+        strong=(len(rows) - 1,),
+    )
+
+
+def _layer_row(layer: LayerRecord, step_cycles: int, step_energy_aj: int) -> list[str]:
+    return [
+        layer.layer,
+        layer.kind,
+        layer.phase,
+        f"{layer.macs:,}" if layer.macs else "",
+        f"{layer.total_cycles:,}",
+        quantities.percent(layer.total_cycles / step_cycles),
+        layer.bound,
+        quantities.percent(layer.utilization) if layer.macs else "",
+        quantities.joules(layer.energy_aj.total_aj * JOULE_PER_AJ),
+        quantities.percent(layer.energy_aj.total_aj / step_energy_aj),
+    ]
+
+
+def show_memory(records: Sequence[RunRecord]) -> None:
+    """DRAM that training needs, and the DRAM traffic of a step, for each record."""
+    lines = [_memory_column(record) for record in records]
+    names = [record.chip.name for record in records]
+    rows = [[label, *(line[label] for line in lines)] for label in lines[0]]
+    print_table(["memory", *names], rows, right=range(1, len(names) + 1))
+
+
+def _memory_column(record: RunRecord) -> dict[str, str]:
+    memory: MemoryRecord = record.cost.memory
+    read = sum(layer.dram_read_bytes for layer in record.cost.layers)
+    written = sum(layer.dram_write_bytes for layer in record.cost.layers)
+    used = memory.peak_bytes / memory.dram_capacity_bytes
+    return {
+        "Weights": quantities.size(memory.parameter_bytes),
+        "Optimiser state": quantities.size(memory.optimizer_bytes),
+        "Saved activations": quantities.size(memory.saved_activation_bytes),
+        "Peak": quantities.size(memory.peak_bytes),
+        "DRAM of the chip": quantities.size(memory.dram_capacity_bytes),
+        "Peak of the chip's DRAM": quantities.percent(used),
+        "DRAM read per step": quantities.size(read),
+        "DRAM written per step": quantities.size(written),
+    }

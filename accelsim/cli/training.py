@@ -1,0 +1,204 @@
+"""What ``run`` and ``compare`` share: check first, say what will happen, train, keep the record.
+
+Every mistake that can be found is found before the first step: files are read, the output folder is
+written to. A run that is stopped keeps its last checkpoint, and the last line says how to go on.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from accelsim import api
+from accelsim.cli.progress import Listener, clock, show_progress
+from accelsim.cli.writable import require_writable
+from accelsim.record import RunRecord, read_record, record_text
+from accelsim.report import quantities
+from accelsim.report.readings import read_off
+from accelsim.storage import write_text
+
+if TYPE_CHECKING:
+    from accelsim.chip import Chip
+    from accelsim.run import Progress
+    from accelsim.workload import Workload
+
+# Host time per simulated multiply-accumulate of a training step, bookkeeping included; measured on
+# two cores of a 2021 server with the shipped workloads. Only for the sentence "about N minutes".
+_HOST_NS_PER_MAC = 0.4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked of a training run; None leaves the choice to the workload."""
+
+    seed: int | None
+    epochs: int | None
+    batch: int | None
+    threads: int | None
+    resume: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One chip to train on: its inputs, where its record goes, and the estimate made beforehand."""
+
+    chip: Chip
+    workload: Workload
+    recipe: str | None
+    folder: Path
+    seed: int
+    forecast: RunRecord
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record goes when the run is done."""
+        return self.folder / "record.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run keeps what it needs to go on."""
+        return self.folder / "checkpoint.npz"
+
+
+def make_job(chip: Chip, workload: Workload, recipe: str | None, folder: Path, settings: Settings) -> Job:
+    """Estimate the run, which also finds the mistakes that only chip and workload together can have."""
+    forecast = api.estimate(
+        chip,
+        workload,
+        recipe=recipe,
+        batch=settings.batch,
+        epochs=settings.epochs,
+        command=command_line(),
+    )
+    seed = workload.seed if settings.seed is None else settings.seed
+    return Job(chip, workload, recipe, folder, seed, forecast)
+
+
+def train_jobs(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
+    """Train one job after the other and write their records; returns them in order.
+
+    With ``resume`` a finished record of the same inputs is taken as it is, and an unfinished run goes
+    on from its checkpoint. Raises InputError before any training when a folder cannot be written, and
+    KeyboardInterrupt with a text that says what was kept and how to go on.
+    """
+    for job in jobs:
+        require_writable(job.folder)
+    finished = [_finished_record(job) if settings.resume else None for job in jobs]
+    if not settings.quiet:
+        click.echo("\n".join(_announcement(jobs, finished)), err=True)
+    records = []
+    for job, record in zip(jobs, finished, strict=True):
+        records.append(record or _train(job, settings))
+    return records
+
+
+def command_line() -> str:
+    """The command as the user typed it, for the record."""
+    words = click.get_current_context().find_root().obj or ()
+    return shlex.join(("accelsim", *words))
+
+
+@dataclass
+class _Watcher:
+    """Passes progress on, and remembers the last of it for the sentence that follows Ctrl-C."""
+
+    listener: Listener | None = None
+    last: Progress | None = None
+
+    def __call__(self, event: Progress) -> None:
+        self.last = event
+        if self.listener is not None:
+            self.listener(event)
+
+
+def _train(job: Job, settings: Settings) -> RunRecord:
+    resume = settings.resume and job.checkpoint_path.exists()
+    if not resume:  # a checkpoint of an earlier run must not be taken for one of this run
+        job.checkpoint_path.unlink(missing_ok=True)
+    watcher = _Watcher()
+    try:
+        with show_progress(settings.quiet) as watcher.listener:
+            record = api.train(
+                job.chip,
+                job.workload,
+                recipe=job.recipe,
+                seed=settings.seed,
+                epochs=settings.epochs,
+                batch=settings.batch,
+                threads=settings.threads,
+                progress=watcher,
+                checkpoint=job.checkpoint_path,
+                resume=resume,
+                command=command_line(),
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped_text(job, watcher.last)) from None
+    write_text(job.record_path, record_text(record))
+    job.checkpoint_path.unlink(missing_ok=True)
+    return record
+
+
+def _stopped_text(job: Job, last: Progress | None) -> str:
+    """What was kept, and how to go on."""
+    where = f" in epoch {last.epoch} of {last.epochs}" if last else ""
+    command = command_line()
+    again = command if "--resume" in command else f"{command} --resume"
+    kept = f"kept {job.checkpoint_path}" if job.checkpoint_path.exists() else "nothing of it was kept yet"
+    return f"{job.chip.name}{where}; {kept}; go on with: {again}"
+
+
+def _finished_record(job: Job) -> RunRecord | None:
+    """The record of an earlier run of exactly these inputs, if there is one."""
+    if not job.record_path.exists():
+        return None
+    record, forecast = read_record(job.record_path), job.forecast
+    same = (
+        record.kind == "train"
+        and record.seed == job.seed
+        and (record.batch, record.epochs) == (forecast.batch, forecast.epochs)
+        and record.chip.sha256 == forecast.chip.sha256
+        and record.workload.sha256 == forecast.workload.sha256
+        and record.recipe.sha256 == forecast.recipe.sha256
+        and (forecast.dataset is None or record.dataset == forecast.dataset)
+    )
+    return record if same else None
+
+
+def _announcement(jobs: Sequence[Job], finished: Sequence[RunRecord | None]) -> list[str]:
+    """What will be done, and about how long it takes on this computer."""
+    lines = [_job_line(job, record) for job, record in zip(jobs, finished, strict=True)]
+    seconds = sum(host_seconds(job.forecast) for job, done in zip(jobs, finished, strict=True) if not done)
+    return [
+        *lines,
+        f"writing to {jobs[-1].folder.parent}; about {clock(_rounded(seconds))} on this computer in all",
+    ]
+
+
+def _job_line(job: Job, finished: RunRecord | None) -> str:
+    forecast, chip = job.forecast, job.chip.name
+    if finished:
+        return f"{chip}: finished before, kept ({job.record_path})"
+    steps = f"{forecast.epochs} epochs of {forecast.steps_per_epoch} steps of {forecast.batch} samples"
+    on_chip = quantities.seconds(read_off(forecast).run_seconds)
+    return (
+        f"{chip}: training {job.workload.name} with {forecast.recipe.name}, {steps}, seed {job.seed}; "
+        f"on the chip that takes {on_chip}"
+    )
+
+
+def host_seconds(forecast: RunRecord) -> float:
+    """A rough guess of how long this computer needs for the run."""
+    macs = sum(layer.macs for layer in forecast.cost.layers)
+    return forecast.epochs * forecast.steps_per_epoch * macs * _HOST_NS_PER_MAC * 1e-9
+
+
+def _rounded(seconds: float) -> float:
+    """A guess should not look exact: whole tens of seconds, whole minutes from two on."""
+    step = 10 if seconds < 120 else 60
+    return step * max(1, round(seconds / step))

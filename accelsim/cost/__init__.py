@@ -1,0 +1,22 @@
+"""Plan x Chip -> exact counts -> cycles, joules and square millimetres."""
+
+from accelsim.cost.area import AreaBreakdown, chip_area
+from accelsim.cost.counts import GemmCounts, count_gemm
+from accelsim.cost.energy import Energy
+from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
+from accelsim.cost.pricing import price_layer, price_step
+from accelsim.cost.traffic import Traffic
+
+__all__ = [
+    "AreaBreakdown",
+    "Energy",
+    "GemmCost",
+    "GemmCounts",
+    "LayerCost",
+    "LayerTime",
+    "Traffic",
+    "chip_area",
+    "count_gemm",
+    "price_layer",
+    "price_step",
+]

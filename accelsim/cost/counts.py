@@ -1,0 +1,66 @@
+"""The exact counts of one GEMM: cycles of the arrays and everything that crosses their edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelsim.mapping import Plan
+from accelsim.mapping.edges import edge_bytes
+from accelsim.mapping.partition import count_plan
+from accelsim.operations import Gemm
+
+
+@dataclass(frozen=True)
+class GemmCounts:
+    """Counts of one GEMM on a whole chip, all integers.
+
+    Cycles are those of the slowest worker, all else is summed over the workers. What each count
+    means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are what the
+    operand buffers pass on: elements in at the bits they have in memory, sums out and back at the
+    accumulator's bits, each rounded up to whole bytes per GEMM.
+    """
+
+    macs: int
+    array_passes: int
+    fill_cycles: int
+    compute_cycles: int
+    stall_cycles: int
+    drain_cycles: int
+    a_buffer_reads: int
+    b_buffer_reads: int
+    psum_writes: int
+    psum_reads: int
+    a_buffer_bytes: int
+    b_buffer_bytes: int
+    psum_bytes: int
+
+    @property
+    def array_cycles(self) -> int:
+        """Cycles the GEMM keeps the arrays busy: fill + compute + stall + drain."""
+        return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+
+    @property
+    def operand_buffer_bytes(self) -> int:
+        """Bytes through the operand buffers: both operands, sums out, sums back."""
+        return self.a_buffer_bytes + self.b_buffer_bytes + self.psum_bytes
+
+
+def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
+    """Counts of ``gemm`` run by ``plan``, in closed form."""
+    counts = count_plan(plan)
+    a_bytes, b_bytes, psum_bytes = edge_bytes(gemm, counts, plan.accumulator)
+    return GemmCounts(
+        macs=gemm.macs,
+        array_passes=counts.passes,
+        fill_cycles=counts.fill_cycles,
+        compute_cycles=counts.compute_cycles,
+        stall_cycles=counts.stall_cycles,
+        drain_cycles=counts.drain_cycles,
+        a_buffer_reads=counts.a_buffer_reads,
+        b_buffer_reads=counts.b_buffer_reads,
+        psum_writes=counts.psum_writes,
+        psum_reads=counts.psum_reads,
+        a_buffer_bytes=a_bytes,
+        b_buffer_bytes=b_bytes,
+        psum_bytes=psum_bytes,
+    )

@@ -1,0 +1,65 @@
+"""Energy by component: counts times the chip's table, in whole attojoules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from accelsim.chip import Chip
+from accelsim.cost.traffic import Traffic
+from accelsim.mapping.attojoules import attojoules
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Attojoules (10^-18 J) by component; all integers, so sums are exact in any order."""
+
+    mac: int
+    operand_buffer: int
+    scratchpad: int
+    dram: int
+    vector_unit: int
+    static: int
+
+    @property
+    def total_aj(self) -> int:
+        """The sum of the components."""
+        return self.mac + self.operand_buffer + self.scratchpad + self.dram + self.vector_unit + self.static
+
+    def as_record(self) -> dict[str, int]:
+        """The record's ``energy_aj``."""
+        return {
+            "mac": self.mac,
+            "operand_buffer": self.operand_buffer,
+            "scratchpad": self.scratchpad,
+            "dram": self.dram,
+            "vector_unit": self.vector_unit,
+            "static": self.static,
+        }
+
+
+def operand_buffer_energy_aj(moved_bytes: int, chip: Chip) -> int:
+    """Energy of bytes through the operand buffers."""
+    return moved_bytes * attojoules(chip.operand_buffer.energy_pj_per_byte.value)
+
+
+def scratchpad_energy_aj(traffic: Traffic, chip: Chip) -> int:
+    """Energy of reads and writes of the scratchpads."""
+    pad = chip.scratchpad
+    return traffic.scratchpad_read_bytes * attojoules(
+        pad.read_energy_pj_per_byte.value
+    ) + traffic.scratchpad_write_bytes * attojoules(pad.write_energy_pj_per_byte.value)
+
+
+def dram_energy_aj(traffic: Traffic, chip: Chip) -> int:
+    """Energy of reads and writes of DRAM, 8 bits to the byte."""
+    return 8 * (
+        traffic.dram_read_bytes * attojoules(chip.dram.read_energy_pj_per_bit.value)
+        + traffic.dram_write_bytes * attojoules(chip.dram.write_energy_pj_per_bit.value)
+    )
+
+
+def static_energy_aj(total_cycles: int, chip: Chip) -> int:
+    """Static power times ``total_cycles``: 1 mW for one cycle at 1 MHz is 10^-9 J; half to even."""
+    power_mw, clock_mhz = Fraction(str(chip.static_power_mw.value)), Fraction(str(chip.clock_mhz.value))
+    return round(total_cycles * power_mw * 10**9 / clock_mhz)

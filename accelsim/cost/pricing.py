@@ -1,0 +1,96 @@
+"""LayerWork x Plans x Chip -> LayerCost: all counts of a layer, and how long they take together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from accelsim.chip import Chip
+from accelsim.cost.counts import count_gemm
+from accelsim.cost.energy import (
+    Energy,
+    dram_energy_aj,
+    operand_buffer_energy_aj,
+    scratchpad_energy_aj,
+    static_energy_aj,
+)
+from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
+from accelsim.cost.traffic import Traffic, gemm_traffic, total_traffic, vector_traffic
+from accelsim.cost.vector import VectorCounts, count_vector, vector_energy_aj
+from accelsim.mapping import Plan
+from accelsim.mapping.passes import ceil_div
+from accelsim.mapping.tiling import first_pass_bytes
+from accelsim.operations import Gemm, LayerWork
+
+
+def price_step(works: Sequence[LayerWork], chip: Chip, plans: Mapping[Gemm, Plan]) -> tuple[LayerCost, ...]:
+    """The cost of every layer and phase of one mini-batch, in the order of ``works``.
+
+    ``plans`` holds the plan of each GEMM of ``works``. Layers run one after another, so a step takes the
+    sum of their cycles and energies.
+    """
+    return tuple(price_layer(work, plans, chip) for work in works)
+
+
+def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> LayerCost:
+    """The cost of one layer in one phase of one mini-batch; ``plans`` holds the plan of each GEMM."""
+    gemms = tuple(
+        GemmCost(gemm, plan, count_gemm(gemm, plan)) for gemm in work.gemms for plan in (plans[gemm],)
+    )
+    of_gemms = (gemm_traffic(each.gemm, each.plan, each.counts, chip) for each in gemms)
+    traffic = total_traffic((*of_gemms, vector_traffic(work, chip)))
+    vector = count_vector(work.vector_work, chip)
+    time = _time(gemms, traffic, vector, chip)
+    return LayerCost(
+        layer=work.layer,
+        kind=work.kind,
+        phase=work.phase,
+        macs=work.macs,
+        ideal_cycles=sum((_ideal_cycles(each) for each in gemms), Fraction(0)),
+        time=time,
+        traffic=traffic,
+        vector_operations=vector.operations,
+        energy=_energy(gemms, traffic, vector, time, chip),
+        gemms=gemms,
+    )
+
+
+def _time(gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chip: Chip) -> LayerTime:
+    """Cycles of each resource: its work over its rate, rounded up once per layer and phase."""
+    first = next((each for each in gemms if each.gemm.macs), None)
+    filled_bytes = first_pass_bytes(first.gemm, first.plan, chip) if first else 0
+    return LayerTime(
+        array_cycles=sum(each.counts.array_cycles for each in gemms),
+        dram_cycles=dram_cycles(traffic.dram_bytes, chip),
+        scratchpad_cycles=ceil_div(
+            traffic.scratchpad_bytes, chip.scratchpad.bandwidth_bytes_per_cycle * chip.cores
+        ),
+        vector_cycles=vector.cycles,
+        fill_cycles=dram_cycles(filled_bytes, chip),
+    )
+
+
+def dram_cycles(moved_bytes: int, chip: Chip) -> int:
+    """Clock cycles in which DRAM moves ``moved_bytes``: 1 GB/s is 1000 bytes per microsecond."""
+    bytes_per_us = Fraction(str(chip.dram.bandwidth_gb_per_s.value)) * 1000
+    exact = moved_bytes * Fraction(str(chip.clock_mhz.value)) / bytes_per_us
+    return ceil_div(exact.numerator, exact.denominator)
+
+
+def _ideal_cycles(cost: GemmCost) -> Fraction:
+    plan = cost.plan
+    return Fraction(cost.gemm.macs, plan.workers * plan.rows * plan.output_cols * plan.lanes)
+
+
+def _energy(
+    gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, time: LayerTime, chip: Chip
+) -> Energy:
+    buffer_bytes = sum(each.counts.operand_buffer_bytes for each in gemms)
+    return Energy(
+        mac=sum(each.gemm.macs * each.plan.energy_aj_per_mac for each in gemms),
+        operand_buffer=operand_buffer_energy_aj(buffer_bytes, chip),
+        scratchpad=scratchpad_energy_aj(traffic, chip),
+        dram=dram_energy_aj(traffic, chip),
+        vector_unit=vector_energy_aj(vector, chip),
+        static=static_energy_aj(time.total_cycles, chip),
+    )

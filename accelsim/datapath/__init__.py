@@ -1,0 +1,1 @@
+"""Plan x operands -> results, bit for bit; scale rules; functions of the vector unit."""

@@ -1,0 +1,202 @@
+"""Kernels of the vector unit: float32 inside, no contraction, every sum in a fixed order.
+
+Tensors are (rows, c) or (n, h, w, c), C-contiguous. A reduction over rows adds `SUM_BLOCK` rows one
+after another, then the partial sums in order, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from accelsim.numerics.compiled import kernel
+from accelsim.numerics.quantise import SUM_BLOCK
+
+
+@kernel()
+def _add_partials(partial: Any) -> Any:
+    total = np.zeros(partial.shape[1], np.float32)
+    for block in range(partial.shape[0]):
+        for c in range(partial.shape[1]):
+            total[c] += partial[block, c]
+    return total
+
+
+@kernel(parallel=True)
+def column_sums(x: Any) -> Any:
+    """(rows, c) -> (c,)."""
+    rows, channels = x.shape
+    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
+    for block in prange(partial.shape[0]):
+        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
+            for c in range(channels):
+                partial[block, c] += x[r, c]
+    return _add_partials(partial)
+
+
+@kernel(parallel=True)
+def square_sums(x: Any, mean: Any) -> Any:
+    """Sums of (x - mean)**2 over rows: (rows, c) -> (c,)."""
+    rows, channels = x.shape
+    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
+    for block in prange(partial.shape[0]):
+        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
+            for c in range(channels):
+                deviation = x[r, c] - mean[c]
+                partial[block, c] += deviation * deviation
+    return _add_partials(partial)
+
+
+@kernel(parallel=True)
+def product_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
+    """Sums of dy * (x - mean) * inverse over rows: (rows, c) -> (c,)."""
+    rows, channels = x.shape
+    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
+    for block in prange(partial.shape[0]):
+        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
+            for c in range(channels):
+                partial[block, c] += dy[r, c] * ((x[r, c] - mean[c]) * inverse[c])
+    return _add_partials(partial)
+
+
+@kernel(parallel=True)
+def normalise(x: Any, mean: Any, factor: Any, beta: Any, y: Any) -> None:
+    """y = (x - mean) * factor + beta."""
+    rows, channels = x.shape
+    for r in prange(rows):
+        for c in range(channels):
+            y[r, c] = (x[r, c] - mean[c]) * factor[c] + beta[c]
+
+
+@kernel(parallel=True)
+def normalise_backward(
+    dy: Any, x: Any, mean: Any, inverse: Any, factor: Any, mean_dy: Any, mean_dy_xhat: Any, dx: Any
+) -> None:
+    """dx = (dy - mean(dy) - xhat * mean(dy * xhat)) * factor, with xhat = (x - mean) * inverse."""
+    rows, channels = x.shape
+    for r in prange(rows):
+        for c in range(channels):
+            xhat = (x[r, c] - mean[c]) * inverse[c]
+            dx[r, c] = (dy[r, c] - mean_dy[c] - xhat * mean_dy_xhat[c]) * factor[c]
+
+
+@kernel(parallel=True)
+def max_pool(x: Any, size: int, stride: int, y: Any, places: Any) -> None:
+    """Largest value of each window and its position in it (the first of equals)."""
+    n, rows, cols, channels = y.shape
+    for i in prange(n):
+        for r in range(rows):
+            for s in range(cols):
+                for c in range(channels):
+                    best, place = x[i, r * stride, s * stride, c], 0
+                    for p in range(1, size * size):
+                        value = x[i, r * stride + p // size, s * stride + p % size, c]
+                        if value > best:
+                            best, place = value, p
+                    y[i, r, s, c] = best
+                    places[i, r, s, c] = place
+
+
+@kernel(parallel=True)
+def max_pool_backward(dy: Any, places: Any, size: int, stride: int, dx: Any) -> None:
+    """Each gradient goes to the largest element of its window; overlapping windows add up in order."""
+    n, rows, cols, channels = dy.shape
+    for i in prange(n):
+        for r in range(rows):
+            for s in range(cols):
+                for c in range(channels):
+                    p = places[i, r, s, c]
+                    dx[i, r * stride + p // size, s * stride + p % size, c] += dy[i, r, s, c]
+
+
+@kernel(parallel=True)
+def average_pool(x: Any, height: int, width: int, stride: int, factor: Any, y: Any) -> None:
+    """Sum of each window in order, times ``factor``."""
+    n, rows, cols, channels = y.shape
+    for i in prange(n):
+        for r in range(rows):
+            for s in range(cols):
+                for c in range(channels):
+                    total = np.float32(0.0)
+                    for p in range(height * width):
+                        total += x[i, r * stride + p // width, s * stride + p % width, c]
+                    y[i, r, s, c] = total * factor
+
+
+@kernel(parallel=True)
+def average_pool_backward(dy: Any, height: int, width: int, stride: int, factor: Any, dx: Any) -> None:
+    """dy * factor to every element of its window; overlapping windows add up in order."""
+    n, rows, cols, channels = dy.shape
+    for i in prange(n):
+        for r in range(rows):
+            for s in range(cols):
+                for c in range(channels):
+                    share = dy[i, r, s, c] * factor
+                    for p in range(height * width):
+                        dx[i, r * stride + p // width, s * stride + p % width, c] += share
+
+
+@kernel()
+def exponential(x: Any) -> Any:
+    """e**x for x <= 0 in float32: 2**n times a polynomial, so that no libm decides a bit.
+
+    n = round(x / ln 2); the rest r lies in +-0.35, where the degree-6 Taylor polynomial is within
+    one unit in the last place of a float32. Below -87 the result is 0.
+    """
+    if x < np.float32(-87.0):
+        return np.float32(0.0)
+    n = np.rint(x * np.float32(1.44269504))
+    # ln 2 in two parts, the first with trailing zeros, so that n * high is exact
+    r = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.0 / 720.0)
+    p = p * r + np.float32(1.0 / 120.0)
+    p = p * r + np.float32(1.0 / 24.0)
+    p = p * r + np.float32(1.0 / 6.0)
+    p = p * r + np.float32(0.5)
+    p = p * r + np.float32(1.0)
+    p = p * r + np.float32(1.0)
+    return p * np.int32((np.int32(n) + 127) << 23).view(np.float32)
+
+
+@kernel()
+def softmax_rows(logits: Any, probabilities: Any) -> None:
+    """Softmax of each row: largest subtracted, exponentials summed in order."""
+    rows, classes = logits.shape
+    for r in range(rows):
+        largest = logits[r, 0]
+        for c in range(1, classes):
+            largest = max(largest, logits[r, c])
+        total = np.float32(0.0)
+        for c in range(classes):
+            probabilities[r, c] = exponential(logits[r, c] - largest)
+            total += probabilities[r, c]
+        for c in range(classes):
+            probabilities[r, c] = probabilities[r, c] / total
+
+
+@kernel(parallel=True)
+def sgd_step(
+    weight: Any, gradient: Any, velocity: Any, rate: Any, momentum: Any, decay: Any, factor: Any
+) -> None:
+    """velocity = momentum * velocity + factor * gradient + decay * weight; weight -= rate * velocity."""
+    for i in prange(weight.size):
+        step = gradient[i] * factor + decay * weight[i]
+        velocity[i] = momentum * velocity[i] + step
+        weight[i] = weight[i] - rate * velocity[i]
+
+
+@kernel(parallel=True)
+def adam_step(
+    weight: Any, gradient: Any, first: Any, second: Any, rate: Any, beta1: Any, beta2: Any,
+    correction1: Any, correction2: Any, epsilon: Any, decay: Any, factor: Any,
+) -> None:  # fmt: skip
+    """Adam with L2 decay; ``correction1`` = 1 / (1 - beta1**t), ``correction2`` likewise."""
+    one = np.float32(1.0)
+    for i in prange(weight.size):
+        g = gradient[i] * factor + decay * weight[i]
+        first[i] = beta1 * first[i] + (one - beta1) * g
+        second[i] = beta2 * second[i] + (one - beta2) * (g * g)
+        root = np.sqrt(second[i] * correction2) + epsilon
+        weight[i] = weight[i] - rate * ((first[i] * correction1) / root)

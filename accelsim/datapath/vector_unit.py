@@ -1,0 +1,137 @@
+"""The vector unit: what `network.VectorUnit` promises, in float32, stored in 16 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.datapath import vector_kernels as kernels
+from accelsim.network.windows import output_extent
+from accelsim.numerics.quantise import round_to
+
+F32 = NDArray[np.float32]
+
+
+class ChipVectorUnit:
+    """Functions of one chip's vector unit. Parameters and statistics stay float32; tensors do not.
+
+    ``storage`` is the format that every tensor result is rounded to, once.
+    """
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+
+    def _stored(self, values: F32) -> F32:
+        return round_to(values, self.storage)
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y."""
+        return self._stored(x + y)
+
+    def add_bias(self, x: F32, bias: F32) -> F32:
+        """x + bias, bias (c,) along the last axis."""
+        return self._stored(x + bias)
+
+    def column_sums(self, x: F32) -> F32:
+        """(rows, c) -> (c,), float32."""
+        return np.asarray(kernels.column_sums(_rows(x)), np.float32)
+
+    def relu(self, x: F32) -> F32:
+        """max(x, 0); zero comes out as +0."""
+        return np.where(x > 0, x, np.float32(0))
+
+    def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
+        """dy where the mask is set, else 0."""
+        return np.where(mask, dy, np.float32(0))
+
+    def batch_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32, F32]:
+        """y, and per channel: mean, biased variance, 1/sqrt(variance + epsilon)."""
+        rows = _rows(x)
+        share = np.float32(1.0 / len(rows))
+        mean = np.asarray(kernels.column_sums(rows) * share, np.float32)
+        variance = np.asarray(kernels.square_sums(rows, mean) * share, np.float32)
+        inverse = self.inverse_deviation(variance, epsilon)
+        return self.batch_norm_fixed(x, gamma, beta, mean, inverse), mean, variance, inverse
+
+    def batch_norm_fixed(self, x: F32, gamma: F32, beta: F32, mean: F32, inverse: F32) -> F32:
+        """y with given statistics."""
+        y = np.empty_like(x)
+        kernels.normalise(_rows(x), mean, inverse * gamma, beta, _rows(y))
+        return self._stored(y)
+
+    def batch_norm_backward(
+        self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
+    ) -> tuple[F32, F32, F32]:
+        """dx, dgamma, dbeta."""
+        rows, gradient = _rows(x), _rows(dy)
+        dbeta = kernels.column_sums(gradient)
+        dgamma = kernels.product_sums(gradient, rows, mean, inverse)
+        share = np.float32(1.0 / len(rows))
+        dx = np.empty_like(x)
+        kernels.normalise_backward(
+            gradient, rows, mean, inverse, inverse * gamma, dbeta * share, dgamma * share, _rows(dx)
+        )
+        return self._stored(dx), dgamma, dbeta
+
+    def inverse_deviation(self, variance: F32, epsilon: float) -> F32:
+        """1/sqrt(variance + epsilon)."""
+        return np.asarray(np.float32(1) / np.sqrt(variance + np.float32(epsilon)), np.float32)
+
+    def moving_average(self, old: F32, new: F32, momentum: float) -> F32:
+        """old + momentum * (new - old)."""
+        return old + np.float32(momentum) * (new - old)
+
+    def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
+        """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""
+        y = np.empty(_pooled(x.shape, (size, size), stride), np.float32)
+        places = np.empty(y.shape, np.uint8)
+        kernels.max_pool(np.ascontiguousarray(x), size, stride, y, places)
+        return y, places
+
+    def max_pool_backward(
+        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: int, stride: int
+    ) -> F32:
+        """dx of the given shape."""
+        dx = np.zeros(shape, np.float32)
+        kernels.max_pool_backward(np.ascontiguousarray(dy), places, size, stride, dx)
+        return self._stored(dx)
+
+    def average_pool(self, x: F32, size: tuple[int, int], stride: int) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c)."""
+        y = np.empty(_pooled(x.shape, size, stride), np.float32)
+        factor = np.float32(1.0 / (size[0] * size[1]))
+        kernels.average_pool(np.ascontiguousarray(x), *size, stride, factor, y)
+        return self._stored(y)
+
+    def average_pool_backward(
+        self, dy: F32, shape: tuple[int, ...], size: tuple[int, int], stride: int
+    ) -> F32:
+        """dx of the given shape."""
+        dx = np.zeros(shape, np.float32)
+        factor = np.float32(1.0 / (size[0] * size[1]))
+        kernels.average_pool_backward(np.ascontiguousarray(dy), *size, stride, factor, dx)
+        return self._stored(dx)
+
+    def softmax(self, logits: F32) -> F32:
+        """Probabilities of each row (n, classes), float32."""
+        probabilities = np.empty(logits.shape, np.float32)
+        kernels.softmax_rows(np.ascontiguousarray(logits), probabilities)
+        return probabilities
+
+    def cross_entropy_gradient(self, probabilities: F32, labels: NDArray[np.int64], loss_scale: float) -> F32:
+        """dL/dlogits of the mean loss, times ``loss_scale``."""
+        gradient = probabilities.copy()
+        gradient[np.arange(len(labels)), labels] -= np.float32(1)
+        gradient *= np.float32(loss_scale / len(labels))
+        return self._stored(gradient)
+
+
+def _rows(x: F32) -> F32:
+    """All leading axes together."""
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
+def _pooled(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> tuple[int, int, int, int]:
+    n, height, width, channels = shape
+    rows, cols = output_extent(height, size[0], stride, 0), output_extent(width, size[1], stride, 0)
+    return n, rows, cols, channels

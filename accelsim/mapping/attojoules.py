@@ -1,0 +1,17 @@
+"""Energies are counted in whole attojoules, so that any sum of them is exact in any order."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+ATTOJOULES_PER_PICOJOULE = 1_000_000
+
+
+def attojoules(picojoules: float) -> int:
+    """``picojoules`` as whole attojoules (1 pJ = 10^6 aJ), half to even.
+
+    The shortest decimal text of the number is what is converted: 0.1 pJ in a chip file is 100,000 aJ,
+    not the binary fraction next to it.
+    """
+    exact = Decimal(str(picojoules)) * ATTOJOULES_PER_PICOJOULE
+    return int(exact.to_integral_value(rounding=ROUND_HALF_EVEN))

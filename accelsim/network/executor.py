@@ -1,0 +1,135 @@
+"""What a layer needs from whatever executes it. Layers hold mathematics; the executor holds the chip.
+
+All tensors are float32 arrays whose values are values of the storage format (16 bits on a chip);
+operands of the MAC array are codes with a scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.operations import Gemm, TensorFormats
+
+F32 = NDArray[np.float32]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor as the MAC array takes it.
+
+    ``array``: uint8 codes of ``format``, or float32 values where the format has more than 8 bits.
+    The number an element stands for is its value times ``scale``.
+    """
+
+    array: Array
+    format: str
+    scale: float = 1.0
+
+    def rearranged(self, array: Array) -> Operand:
+        """The same numbers in another arrangement (im2col, a transpose, a slice)."""
+        return replace(self, array=array)
+
+
+class VectorUnit(Protocol):
+    """Functions of the vector unit: float32 inside, results rounded once to the storage format.
+
+    ``rows`` below is all leading axes together; reductions run over them in a fixed order.
+    """
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y."""
+
+    def add_bias(self, x: F32, bias: F32) -> F32:
+        """x + bias, bias (c,) along the last axis."""
+
+    def column_sums(self, x: F32) -> F32:
+        """(rows, c) -> (c,), float32."""
+
+    def relu(self, x: F32) -> F32:
+        """max(x, 0)."""
+
+    def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
+        """dy where the mask is set, else 0."""
+
+    def batch_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32, F32]:
+        """y, and per channel: mean, biased variance, 1/sqrt(variance + epsilon)."""
+
+    def batch_norm_fixed(self, x: F32, gamma: F32, beta: F32, mean: F32, inverse: F32) -> F32:
+        """y with given statistics."""
+
+    def batch_norm_backward(
+        self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
+    ) -> tuple[F32, F32, F32]:
+        """dx, dgamma, dbeta."""
+
+    def inverse_deviation(self, variance: F32, epsilon: float) -> F32:
+        """1/sqrt(variance + epsilon)."""
+
+    def moving_average(self, old: F32, new: F32, momentum: float) -> F32:
+        """(1 - momentum) * old + momentum * new."""
+
+    def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
+        """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""
+
+    def max_pool_backward(
+        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: int, stride: int
+    ) -> F32:
+        """dx of the given shape."""
+
+    def average_pool(self, x: F32, size: tuple[int, int], stride: int) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c)."""
+
+    def average_pool_backward(
+        self, dy: F32, shape: tuple[int, ...], size: tuple[int, int], stride: int
+    ) -> F32:
+        """dx of the given shape."""
+
+
+class Executor(Protocol):
+    """Runs one training or test step: holds parameters, what the backward pass needs, and gradients."""
+
+    @property
+    def training(self) -> bool:
+        """Whether batch statistics are used and the backward pass will follow."""
+
+    @property
+    def vector(self) -> VectorUnit:
+        """The vector unit."""
+
+    def formats(self, layer: str) -> TensorFormats:
+        """The number formats of a layer's tensors."""
+
+    def parameter(self, layer: str, name: str) -> F32:
+        """A master parameter."""
+
+    def set_statistic(self, layer: str, name: str, value: F32) -> None:
+        """Replace a parameter that is not trained (a running mean)."""
+
+    def keep(self, layer: str, name: str, value: Any) -> None:
+        """Keep a value for the backward pass (forgotten after the step)."""
+
+    def kept(self, layer: str, name: str) -> Any:
+        """A value that the forward pass kept."""
+
+    def add_gradient(self, layer: str, name: str, value: F32) -> None:
+        """Hand over the gradient of a parameter."""
+
+    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
+        """The layer's weight in its format, in the given shape."""
+
+    def activation(self, layer: str, x: F32) -> Operand:
+        """The layer's input in its format; remembers where it was clipped."""
+
+    def activation_backward(self, layer: str, dx: F32) -> F32:
+        """The gradient before the clip of `activation`; hands over the clip's own gradient."""
+
+    def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
+        """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM."""
+
+    def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
+        """a (m, k) times b (k, n), scaled and rounded to the storage format: float32 (m, n)."""

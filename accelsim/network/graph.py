@@ -1,0 +1,129 @@
+"""A network: layers in sequence, with residual branches. It knows shapes and order, no chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from accelsim.network.executor import F32, Executor
+from accelsim.network.layer import Layer, Shape, Site, tensor
+from accelsim.operations import LayerWork, TensorFormats, VectorWork
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One layer where it stands."""
+
+    layer: Layer
+    site: Site
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self.layer.output_shape(self.site)
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return self.layer.output_nonnegative(self.site)
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order."""
+        yield self
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        return self.layer.forward(self.site, x, chip)
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy."""
+        return self.layer.backward(self.site, dy, chip)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Parts one after another."""
+
+    parts: tuple[Leaf | Residual, ...]
+    input_shape: Shape
+    input_nonnegative: bool
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output (of the input, if there are no parts)."""
+        return self.parts[-1].output_shape if self.parts else self.input_shape
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return self.parts[-1].output_nonnegative if self.parts else self.input_nonnegative
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order."""
+        for part in self.parts:
+            yield from part.leaves()
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        for part in self.parts:
+            x = part.forward(x, chip)
+        return x
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy."""
+        for part in reversed(self.parts):
+            dy = part.backward(dy, chip)
+        return dy
+
+
+class Add(Layer):
+    """The sum that closes a residual block (it stands behind both branches; no workload names it)."""
+
+    kind = "add"
+
+    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
+        elements = batch * site.elements
+        moved = [
+            tensor(site, name, elements, formats.storage, "stream") for name in ("body", "shortcut", "sum")
+        ]
+        added = (VectorWork("residual_add", elements, adds=1),)
+        return [
+            LayerWork(site.name, self.kind, "forward", (), added, tuple(moved[:2]), tuple(moved[2:])),
+            LayerWork(site.name, self.kind, "backward", (), added, tuple(moved[:2]), tuple(moved[2:])),
+        ]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """body(x) + shortcut(x) (He et al., CVPR 2016); an empty shortcut is the identity."""
+
+    body: Sequence
+    shortcut: Sequence
+    closing: Leaf
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self.body.output_shape
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return self.body.output_nonnegative and self.shortcut.output_nonnegative
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order, the adding last."""
+        yield from self.body.leaves()
+        yield from self.shortcut.leaves()
+        yield self.closing
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        return chip.vector.add(self.body.forward(x, chip), self.shortcut.forward(x, chip))
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy: the sum of both branches'."""
+        return chip.vector.add(self.body.backward(dy, chip), self.shortcut.backward(dy, chip))
+
+
+Network = Sequence

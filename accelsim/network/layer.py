@@ -1,0 +1,131 @@
+"""What every layer is: settings from a workload file, mathematics on an executor, work on a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from accelsim.network.executor import F32, Executor
+from accelsim.numerics.formats import number_format
+from accelsim.operations import LayerWork, Phase, Residence, Tensor, TensorFormats, VectorWork
+
+Shape = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """A layer that does not fit the tensor it is given; the workload reader adds the place."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a layer stands: its name and what it is given.
+
+    ``input_shape`` is that of one sample: (height, width, channels) or (features,).
+    ``nonnegative`` says that the input cannot be below zero (it comes from a ReLU), so that its
+    4-bit codes are unsigned. ``needs_input_gradient`` is false where nothing before it is trained.
+    """
+
+    name: str
+    input_shape: Shape
+    nonnegative: bool = False
+    needs_input_gradient: bool = True
+
+    @property
+    def elements(self) -> int:
+        """Elements of the input of one sample."""
+        count = 1
+        for extent in self.input_shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A trained tensor or a running statistic.
+
+    ``initial``: ``kaiming`` draws uniformly from +-sqrt(6 / fan_in) (He et al., ICCV 2015, with
+    the gain of a ReLU), ``zeros`` and ``ones`` are constants.
+    """
+
+    shape: Shape
+    initial: Literal["kaiming", "zeros", "ones"]
+    fan_in: int = 1
+    trained: bool = True
+    decays: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+class Layer(BaseModel):
+    """Base of all layers; the fields are the keys a workload file may set.
+
+    Every method is given the `Site`, so that one frozen object can stand in many places.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str]
+    has_gemm: ClassVar[bool] = False
+
+    name: str | None = Field(default=None, description="name in records; default: kind and a number")
+
+    def output_shape(self, site: Site) -> Shape:
+        """Shape of one sample's output. Raises `ShapeError` if the input does not fit."""
+        return site.input_shape
+
+    def output_nonnegative(self, site: Site) -> bool:
+        """Whether the output cannot be below zero."""
+        return False
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        """Parameters by name."""
+        return {}
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch: float32, first axis the batch."""
+        raise NotImplementedError(self.kind)
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        """dL/dx of the mini-batch from dL/dy; hands dL/dparameter to the executor."""
+        raise NotImplementedError(self.kind)
+
+    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
+        """What one mini-batch asks of the chip, phase by phase."""
+        raise NotImplementedError(self.kind)
+
+
+def tensor(site: Site, name: str, elements: int, format_name: str, residence: Residence) -> Tensor:
+    """A tensor of a layer, its bits taken from its format."""
+    return Tensor(f"{site.name}.{name}", elements, number_format(format_name).bits, residence)
+
+
+def mask_tensor(site: Site, elements: int) -> Tensor:
+    """One bit an element, kept for the backward pass."""
+    return Tensor(f"{site.name}.mask", elements, 1, "saved")
+
+
+def vector_layer_work(
+    layer: Layer,
+    site: Site,
+    phase: Phase,
+    work: Sequence[VectorWork],
+    reads: Sequence[Tensor] = (),
+    writes: Sequence[Tensor] = (),
+) -> LayerWork:
+    """`LayerWork` of a layer without GEMMs."""
+    return LayerWork(
+        layer=site.name,
+        kind=layer.kind,
+        phase=phase,
+        vector_work=tuple(work),
+        reads=tuple(reads),
+        writes=tuple(writes),
+    )

@@ -1,0 +1,71 @@
+"""How kernels are compiled: no fastmath ever, and a cache that goes stale with the sources.
+
+Numba keys a cached function on its own file only, so a kernel that calls a changed kernel of another
+module would run old code. Here the cache folder itself is keyed on every source of the floors that
+hold kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# A thread that spins while it waits burns the core that another run needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numba
+
+_KERNEL_FLOORS = ("numerics", "datapath")
+
+
+@cache
+def source_digest() -> str:
+    """SHA-256 (first 16 hex digits) of every source file that can hold a kernel, and of Numba's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    package = Path(__file__).resolve().parent.parent
+    for floor in _KERNEL_FLOORS:
+        for path in sorted((package / floor).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> str:
+    """The folder of compiled kernels, below the user's cache folder or, failing that, a temporary one."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(home) / "accelsim" / source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return tempfile.mkdtemp(prefix="accelsim-kernels-")
+    return str(folder)
+
+
+def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile a function on plain arrays, cached in `cache_folder`.
+
+    ``parallel`` splits independent outputs over threads; a reduction must never cross them.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        if not os.environ.get("NUMBA_CACHE_DIR"):
+            numba.config.CACHE_DIR = cache_folder()
+        try:
+            return numba.njit(cache=True, parallel=parallel)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate
+
+
+def set_threads(count: int | None) -> int:
+    """Use ``count`` threads (all of the machine's when None); returns the number in use."""
+    available = int(numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(available if count is None else max(1, min(count, available)))
+    return int(numba.get_num_threads())

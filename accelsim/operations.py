@@ -1,0 +1,113 @@
+"""The words every floor shares: what one layer asks of a chip in one phase.
+
+A layer says what it needs in these records and knows no chip; ``mapping`` turns each `Gemm` into a
+`Plan`, ``cost`` prices all of it, ``datapath`` computes the values. All counts are exact integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["forward", "backward", "update"]
+PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
+
+Residence = Literal["stream", "saved", "parameter", "input"]
+"""Where a tensor may live between its uses.
+
+``stream``: handed from one layer to the next, free to stay in the scratchpad when it fits;
+``saved``: kept from the forward pass for the backward pass, so it goes to DRAM and comes back;
+``parameter``: weights, gradients of weights and optimiser state, which live in DRAM;
+``input``: the mini-batch itself, read from DRAM.
+"""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as the memory system sees it: how many distinct elements of how many bits."""
+
+    name: str
+    elements: int
+    bits: int
+    residence: Residence
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes, elements packed without gaps (two 4-bit codes to the byte)."""
+        return -(-self.elements * self.bits // 8)
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """``groups`` independent products (m, k) x (k, n) -> (m, n) of one layer in one phase.
+
+    ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
+    reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
+    """
+
+    layer: str
+    phase: Phase
+    m: int
+    k: int
+    n: int
+    a_format: str
+    b_format: str
+    a: Tensor
+    b: Tensor
+    out: Tensor
+    groups: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates (1 MAC = 2 operations)."""
+        return self.groups * self.m * self.k * self.n
+
+
+@dataclass(frozen=True)
+class VectorWork:
+    """Element-wise or reducing work of the vector unit: operations per element, by kind.
+
+    ``specials`` are divisions, square roots and exponentials. ``compares`` are compares, selects,
+    shifts and format conversions.
+    """
+
+    function: str
+    elements: int
+    adds: int = 0
+    multiplies: int = 0
+    compares: int = 0
+    specials: int = 0
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """All a layer asks of the chip in one phase, for one mini-batch.
+
+    ``reads`` and ``writes`` are the tensors that the vector unit moves; the operands and results of
+    the GEMMs stand in the GEMMs and are not repeated here.
+    """
+
+    layer: str
+    kind: str
+    phase: Phase
+    gemms: tuple[Gemm, ...] = ()
+    vector_work: tuple[VectorWork, ...] = ()
+    reads: tuple[Tensor, ...] = ()
+    writes: tuple[Tensor, ...] = field(default=())
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates of all GEMMs."""
+        return sum(gemm.macs for gemm in self.gemms)
+
+
+@dataclass(frozen=True)
+class TensorFormats:
+    """Number formats of one layer's tensors, by name; bits follow from the format."""
+
+    weight: str
+    activation: str
+    gradient_input: str
+    gradient_weight: str
+    storage: str
+    master: str

@@ -1,0 +1,184 @@
+"""Workload x recipe -> formats of every layer, and `LayerWork` of every layer and phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from accelsim.network import Leaf, MatrixLayer
+from accelsim.numerics.formats import number_format
+from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
+from accelsim.recipe import Recipe
+from accelsim.workload import Workload
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes that a training step keeps in DRAM at its peak (the end of the forward pass)."""
+
+    parameter_bytes: int
+    optimizer_bytes: int
+    saved_activation_bytes: int
+    input_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """All of it together."""
+        return self.parameter_bytes + self.optimizer_bytes + self.saved_activation_bytes + self.input_bytes
+
+
+@dataclass(frozen=True)
+class Program:
+    """One training step on one mini-batch."""
+
+    works: tuple[LayerWork, ...]
+    formats: Mapping[str, TensorFormats]
+    memory: MemoryNeed
+
+    @property
+    def gemms(self) -> list[Gemm]:
+        """All GEMMs, in order."""
+        return [gemm for work in self.works for gemm in work.gemms]
+
+
+@dataclass(frozen=True)
+class _Optimizer:
+    """Vector operations and state tensors per parameter, of one optimiser step."""
+
+    adds: int
+    multiplies: int
+    specials: int
+    states: int
+
+
+# SGD: decay, momentum, step. Adam: decay, two moments, their bias corrections, root, step.
+_OPTIMIZERS = {"sgd": _Optimizer(3, 3, 0, 1), "adam": _Optimizer(5, 8, 2, 2)}
+
+
+def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None) -> Program:
+    """The program of one training step on ``batch`` samples (default: the workload's).
+
+    Forward work of all layers in order, then backward and update work in reverse order.
+    """
+    batch = workload.batch if batch is None else batch
+    leaves = list(workload.network.leaves())
+    formats = layer_formats(leaves, recipe)
+    works: list[LayerWork] = []
+    for leaf in leaves:
+        layer_works = leaf.layer.work(leaf.site, batch, formats[leaf.site.name])
+        works += _with_optimizer(leaf, layer_works, formats[leaf.site.name], workload)
+    works += _loss_work(workload, batch, recipe.storage)
+    forward = [_reading_input(work, leaves[0].site.name) for work in works if work.phase == "forward"]
+    backward = [work for work in reversed(works) if work.phase != "forward"]
+    memory = _memory(leaves, forward, formats, workload, batch)
+    return Program((*forward, *backward), formats, memory)
+
+
+def layer_formats(leaves: list[Leaf], recipe: Recipe) -> dict[str, TensorFormats]:
+    """Formats of every layer by name: first, last and depthwise layers may be kept wide."""
+    matrix = [leaf for leaf in leaves if leaf.layer.has_gemm]
+    found = {}
+    for leaf in leaves:
+        wide = leaf.layer.has_gemm and _is_wide(leaf, matrix, recipe)
+        low = recipe.low_formats(nonnegative=leaf.site.nonnegative)
+        found[leaf.site.name] = recipe.high_formats() if wide else low
+    return found
+
+
+def _is_wide(leaf: Leaf, matrix: list[Leaf], recipe: Recipe) -> bool:
+    layer = leaf.layer
+    if not isinstance(layer, MatrixLayer):
+        return False
+    if layer.precision != "recipe":
+        return layer.precision == "high"
+    wide = recipe.high_precision.layers
+    is_first, is_last = leaf is matrix[0], leaf is matrix[-1]
+    return (
+        (is_first and "first" in wide)
+        or (is_last and "last" in wide)
+        or (layer.is_depthwise and "depthwise" in wide)
+    )
+
+
+def _trained_elements(leaf: Leaf) -> int:
+    return sum(p.elements for p in leaf.layer.parameters(leaf.site).values() if p.trained)
+
+
+def _with_optimizer(
+    leaf: Leaf, works: list[LayerWork], formats: TensorFormats, workload: Workload
+) -> list[LayerWork]:
+    """The works, with the optimiser's share in the update phase of layers that have parameters."""
+    count = _trained_elements(leaf)
+    if not count:
+        return works
+    rule = _OPTIMIZERS[workload.optimizer.kind]
+    bits = number_format(formats.master).bits
+    step = VectorWork("optimizer", count, rule.adds, rule.multiplies, 0, rule.specials)
+    names = ["master", *(f"optimizer state {i + 1}" for i in range(rule.states))]
+    state = tuple(Tensor(f"{leaf.site.name}.{name}", count, bits, "parameter") for name in names)
+    gradient = Tensor(f"{leaf.site.name}.gradient", count, number_format(formats.storage).bits, "parameter")
+    codes = _code_tensors(leaf, formats)
+    if works and works[-1].phase == "update":
+        last = works[-1]
+        merged = replace(
+            last,
+            vector_work=(*last.vector_work, step),
+            reads=(*last.reads, gradient, *state),
+            writes=(*last.writes, *state, *codes),
+        )
+        return [*works[:-1], merged]
+    return [
+        *works,
+        LayerWork(
+            leaf.site.name, leaf.layer.kind, "update", (), (step,), (gradient, *state), (*state, *codes)
+        ),
+    ]
+
+
+def _code_tensors(leaf: Leaf, formats: TensorFormats) -> tuple[Tensor, ...]:
+    """The weight as the array reads it, written anew after each step."""
+    if not leaf.layer.has_gemm:
+        return ()
+    count = leaf.layer.parameters(leaf.site)["weight"].elements
+    return (Tensor(f"{leaf.site.name}.weight codes", count, number_format(formats.weight).bits, "parameter"),)
+
+
+def _loss_work(workload: Workload, batch: int, storage: str) -> list[LayerWork]:
+    """Softmax cross-entropy and its gradient, on the vector unit."""
+    count = batch * workload.classes
+    bits = number_format(storage).bits
+    logits = Tensor("loss.logits", count, bits, "stream")
+    gradient = Tensor("loss.gradient", count, bits, "stream")
+    # maximum, subtract, exponential, sum, divide; then minus the one-hot label, divided by the batch
+    work = VectorWork("softmax_cross_entropy", count, adds=3, multiplies=1, compares=1, specials=2)
+    return [LayerWork("loss", "softmax_cross_entropy", "forward", (), (work,), (logits,), (gradient,))]
+
+
+def _reading_input(work: LayerWork, first_layer: str) -> LayerWork:
+    """The first layer reads the mini-batch itself from memory, not another layer's output."""
+    if work.layer != first_layer:
+        return work
+    gemms = tuple(replace(gemm, a=replace(gemm.a, residence="input")) for gemm in work.gemms)
+    reads = tuple(replace(t, residence="input") if t.residence == "stream" else t for t in work.reads)
+    return replace(work, gemms=gemms, reads=reads)
+
+
+def _memory(
+    leaves: list[Leaf],
+    forward: list[LayerWork],
+    formats: Mapping[str, TensorFormats],
+    workload: Workload,
+    batch: int,
+) -> MemoryNeed:
+    parameters = optimizer = 0
+    rule = _OPTIMIZERS[workload.optimizer.kind]
+    for leaf in leaves:
+        master_bytes = number_format(formats[leaf.site.name].master).bits // 8
+        held = sum(p.elements for p in leaf.layer.parameters(leaf.site).values())
+        parameters += held * master_bytes
+        parameters += sum(t.size_bytes for t in _code_tensors(leaf, formats[leaf.site.name]))
+        optimizer += _trained_elements(leaf) * rule.states * master_bytes
+    saved = sum(t.size_bytes for work in forward for t in work.writes if t.residence == "saved")
+    storage = number_format(formats[leaves[0].site.name].storage).bits
+    inputs = Tensor("input", batch * leaves[0].site.elements, storage, "input").size_bytes
+    return MemoryNeed(parameters, optimizer, saved, inputs)

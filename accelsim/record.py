@@ -1,0 +1,319 @@
+"""`RunRecord` <-> JSON: all that a run leaves behind, enough to redraw every table and figure.
+
+A record holds inputs (texts and digests), exact integer counts and the training history. It holds no
+derived figure (throughput, power, ratios): `accelsim.report` computes those, so they can never disagree
+with the counts they come from. Cycles, bytes and attojoules (1 aJ = 1e-18 J) are exact integers, and a
+record whose totals differ from the sum of their parts does not load.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from accelsim.errors import InputError, nearest
+from accelsim.operations import Phase
+
+SCHEMA: Literal["accelsim.run/1"] = "accelsim.run/1"
+
+Resource = Literal["array", "dram", "scratchpad", "vector"]
+RESOURCES: tuple[Resource, ...] = get_args(Resource)
+"""What can bind a layer: the MAC arrays, DRAM, the scratchpads, the vector units."""
+
+Component = Literal["mac", "operand_buffer", "scratchpad", "dram", "vector_unit", "static"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+"""Where energy goes."""
+
+Evidence = Literal["published", "measured", "derived", "estimated"]
+EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)
+"""How a physical number is known, best first."""
+
+
+def _finite_or_none(value: object) -> object:
+    """JSON has no NaN: the loss of a run that diverged is stored as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Count = Annotated[int, Field(strict=True, ge=0)]
+PositiveCount = Annotated[int, Field(strict=True, gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float | None, BeforeValidator(_finite_or_none)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class InputFile(_Frozen):
+    """A chip, workload or recipe as the run read it: its whole text and the SHA-256 of that text."""
+
+    name: str
+    file: str
+    text: str
+    sha256: str
+
+
+class DatasetRecord(_Frozen):
+    """The data set, by name and digest; its samples are not part of a record."""
+
+    name: str
+    sha256: str
+    train_samples: Count
+    test_samples: Count
+    license: str
+
+
+class EpochRecord(_Frozen):
+    """One epoch: mean losses (null when not finite), accuracies as fractions, seconds of the host."""
+
+    epoch: PositiveCount
+    steps: Count
+    train_loss: Loss
+    train_accuracy: Fraction
+    test_loss: Loss
+    test_accuracy: Fraction
+    learning_rate: NonNegative
+    host_seconds: NonNegative
+
+
+class TensorRecord(_Frozen):
+    """How one quantised tensor fared in one epoch: fractions saturated and flushed to zero, its scale."""
+
+    epoch: PositiveCount
+    layer: str
+    role: str
+    saturated: Fraction
+    underflow: Fraction
+    scale: Loss
+
+
+class TrainingRecord(_Frozen):
+    """What was learnt: the history, the digest of the final weights, the kernels that computed it."""
+
+    epochs: tuple[EpochRecord, ...]
+    final_accuracy: Fraction
+    best_accuracy: Fraction
+    weight_digest: str
+    kernels: dict[str, Count]
+    tensors: tuple[TensorRecord, ...]
+
+
+class EnergyRecord(_Frozen):
+    """Energy by component, exact attojoules."""
+
+    mac: Count
+    operand_buffer: Count
+    scratchpad: Count
+    dram: Count
+    vector_unit: Count
+    static: Count
+
+    @property
+    def total_aj(self) -> int:
+        """Sum of all components, attojoules."""
+        return sum(self.of(component) for component in COMPONENTS)
+
+    def of(self, component: Component) -> int:
+        """Energy of one component, attojoules."""
+        energy_aj: int = getattr(self, component)
+        return energy_aj
+
+
+class GemmRecord(_Frozen):
+    """One GEMM and the plan it ran by (see `accelsim.mapping.plan.Plan`)."""
+
+    m: Count
+    k: Count
+    n: Count
+    groups: Count
+    a_format: str
+    b_format: str
+    dataflow: str
+    split: str
+    workers: PositiveCount
+    lanes: PositiveCount
+    chunk: PositiveCount
+    passes: Count
+    array_cycles: Count
+
+
+class LayerRecord(_Frozen):
+    """One layer in one phase of one mini-batch: busy cycles of each resource, elapsed cycles, energy."""
+
+    layer: str
+    kind: str
+    phase: Phase
+    macs: Count
+    array_cycles: Count
+    dram_cycles: Count
+    scratchpad_cycles: Count
+    vector_cycles: Count
+    total_cycles: Count
+    bound: Resource
+    utilization: Fraction
+    dram_read_bytes: Count
+    dram_write_bytes: Count
+    scratchpad_bytes: Count
+    vector_operations: Count
+    energy_aj: EnergyRecord
+    gemms: tuple[GemmRecord, ...]
+
+    def busy_cycles(self, resource: Resource) -> int:
+        """Cycles in which ``resource`` works on this layer."""
+        cycles: int = getattr(self, f"{resource}_cycles")
+        return cycles
+
+
+class AreaRecord(_Frozen):
+    """Silicon of the whole chip, mm2."""
+
+    mac_array_mm2: Positive
+    vector_unit_mm2: NonNegative
+    scratchpad_mm2: NonNegative
+    other_mm2: NonNegative
+    die_mm2: Positive
+
+
+class MemoryRecord(_Frozen):
+    """DRAM footprint of training, bytes."""
+
+    parameter_bytes: Count
+    optimizer_bytes: Count
+    saved_activation_bytes: Count
+    peak_bytes: Count
+    dram_capacity_bytes: Count
+
+
+class CostRecord(_Frozen):
+    """The price of one training step (one mini-batch): parts by layer and phase, and exact sums."""
+
+    clock_mhz: Positive
+    layers: tuple[LayerRecord, ...]
+    step_cycles: PositiveCount
+    step_energy_aj: EnergyRecord
+    area: AreaRecord
+    memory: MemoryRecord
+    peak_tops: dict[str, Positive] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rows_are_distinct(self) -> CostRecord:
+        seen = set()
+        for row in self.layers:
+            if (row.layer, row.phase) in seen:
+                raise ValueError(f"layers holds '{row.layer}' {row.phase} twice: one row a layer and phase")
+            seen.add((row.layer, row.phase))
+        return self
+
+    @model_validator(mode="after")
+    def _totals_are_sums(self) -> CostRecord:
+        cycles = sum(layer.total_cycles for layer in self.layers)
+        if cycles != self.step_cycles:
+            raise ValueError(f"step_cycles is {self.step_cycles} but the layers add up to {cycles}")
+        for component in COMPONENTS:
+            parts = sum(layer.energy_aj.of(component) for layer in self.layers)
+            total = self.step_energy_aj.of(component)
+            if parts != total:
+                raise ValueError(f"step_energy_aj.{component} is {total} but the layers add up to {parts}")
+        if self.step_energy_aj.total_aj == 0:
+            raise ValueError("step_energy_aj is zero in every component: a step must cost energy")
+        return self
+
+
+class SourceRecord(_Frozen):
+    """Where one physical number of the chip comes from."""
+
+    key: str
+    value: float
+    unit: str
+    source: str
+    evidence: Evidence
+
+
+class RunRecord(_Frozen):
+    """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip."""
+
+    schema_name: Literal["accelsim.run/1"] = Field(default=SCHEMA, alias="schema")
+    kind: Literal["train", "estimate"]
+    created: str
+    command: str
+    versions: dict[str, str | None]
+    seed: int
+    threads: PositiveCount
+    chip: InputFile
+    workload: InputFile
+    recipe: InputFile
+    dataset: DatasetRecord | None
+    batch: PositiveCount
+    epochs: PositiveCount
+    steps_per_epoch: PositiveCount
+    training: TrainingRecord | None
+    cost: CostRecord
+    sources: tuple[SourceRecord, ...]
+
+    @model_validator(mode="after")
+    def _training_matches_kind(self) -> RunRecord:
+        if (self.kind == "train") != (self.training is not None):
+            held = "no training history" if self.training is None else "a training history"
+            raise ValueError(f"kind is '{self.kind}' but the record holds {held}")
+        return self
+
+
+def record_text(record: RunRecord) -> str:
+    """The record as JSON: keys sorted, one space of indent, ASCII or UTF-8, the same text every time."""
+    data = record.model_dump(mode="json", by_alias=True)
+    return json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_record(path: str | Path) -> RunRecord:
+    """Read a record from a JSON file.
+
+    Raises `InputError` (one line, with file and key) when the file cannot be read, is not JSON, is not a
+    record of this schema, or when its totals are not the sums of its parts.
+    """
+    data = _read_json(Path(path))
+    if not isinstance(data, dict) or "schema" not in data:
+        raise InputError("not an accelsim run record (no key 'schema')", str(path))
+    if data["schema"] != SCHEMA:
+        raise InputError(f"schema: this version reads '{SCHEMA}', got '{data['schema']}'", str(path))
+    try:
+        return RunRecord.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_first_mistake(error), str(path)) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the record: {error.strerror}", str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("not an accelsim run record (not UTF-8 text)", str(path)) from None
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}:{error.colno}"
+        raise InputError(f"not an accelsim run record (bad JSON: {error.msg})", place) from None
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """One line for the mistake to mend first (unknown keys lead): key path, what is wrong, value given."""
+    mistakes = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    mistake = mistakes[0]
+    key = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "missing":
+        return f"{key}: missing key"
+    if mistake["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{nearest(str(mistake['loc'][-1]), _missing_keys(error))}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(mistake['input'])[:60]}"
+
+
+def _missing_keys(error: ValidationError) -> list[str]:
+    """A misspelt key shows up twice, as unknown and as missing: the missing ones are what was meant."""
+    return [str(mistake["loc"][-1]) for mistake in error.errors() if mistake["type"] == "missing"]

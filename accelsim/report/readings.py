@@ -1,0 +1,111 @@
+"""Figures derived from one record: speed, energy, power, what binds. Nothing here is stored anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelsim.record import RESOURCES, Resource, RunRecord
+
+JOULE_PER_AJ = 1e-18
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run at a glance. A step is one mini-batch; every step is charged as a full one.
+
+    ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
+    ``accuracy`` is that of the test set after the last epoch, None for an estimate.
+    """
+
+    chip: str
+    accuracy: float | None
+    best_accuracy: float | None
+    steps: int
+    step_seconds: float
+    array_seconds: float
+    run_seconds: float
+    samples_per_second: float
+    energy_per_sample_j: float
+    energy_per_run_j: float
+    power_w: float
+    sustained_tops: float
+    peak_tops: float
+    peak_mode: str
+    peak_macs_per_cycle: float
+    bound_share: dict[Resource, float]
+    dram_bytes_per_sample: float
+    dram_gb_per_s: float | None
+    mac_array_mm2: float
+    die_mm2: float
+
+    @property
+    def binding(self) -> Resource:
+        """The resource that binds the largest share of time; ties go to the order of `RESOURCES`."""
+        return max(RESOURCES, key=lambda resource: self.bound_share[resource])
+
+
+def read_off(record: RunRecord) -> Reading:
+    """Derive the `Reading` of a record."""
+    cost, training = record.cost, record.training
+    clock_hz = cost.clock_mhz * 1e6
+    step_seconds = cost.step_cycles / clock_hz
+    step_j = cost.step_energy_aj.total_aj * JOULE_PER_AJ
+    steps = steps_run(record)
+    mode = max(sorted(cost.peak_tops), key=lambda name: cost.peak_tops[name])
+    macs = sum(layer.macs for layer in cost.layers)
+    dram_bytes = sum(layer.dram_read_bytes + layer.dram_write_bytes for layer in cost.layers)
+    return Reading(
+        chip=record.chip.name,
+        accuracy=training.final_accuracy if training else None,
+        best_accuracy=training.best_accuracy if training else None,
+        steps=steps,
+        step_seconds=step_seconds,
+        array_seconds=sum(layer.array_cycles for layer in cost.layers) / clock_hz,
+        run_seconds=steps * step_seconds,
+        samples_per_second=record.batch / step_seconds,
+        energy_per_sample_j=step_j / record.batch,
+        energy_per_run_j=steps * step_j,
+        power_w=step_j / step_seconds,
+        sustained_tops=2 * macs / step_seconds / 1e12,
+        peak_tops=cost.peak_tops[mode],
+        peak_mode=mode,
+        peak_macs_per_cycle=cost.peak_tops[mode] * 1e12 / 2 / clock_hz,
+        bound_share=bound_share(record),
+        dram_bytes_per_sample=dram_bytes / record.batch,
+        dram_gb_per_s=_source_value(record, "dram.bandwidth_gb_per_s"),
+        mac_array_mm2=cost.area.mac_array_mm2,
+        die_mm2=cost.area.die_mm2,
+    )
+
+
+def steps_run(record: RunRecord) -> int:
+    """Optimiser steps of the run: those made when it was trained, those planned when it was estimated."""
+    if record.training is None:
+        return record.epochs * record.steps_per_epoch
+    return sum(epoch.steps for epoch in record.training.epochs)
+
+
+def bound_share(record: RunRecord) -> dict[Resource, float]:
+    """Share of the step's cycles in layers bound by each resource."""
+    cycles = dict.fromkeys(RESOURCES, 0)
+    for layer in record.cost.layers:
+        cycles[layer.bound] += layer.total_cycles
+    return {resource: cycles[resource] / record.cost.step_cycles for resource in RESOURCES}
+
+
+def cost_to_reach(record: RunRecord, accuracy: float) -> tuple[float, float] | None:
+    """(seconds, joules) of simulated training until the test accuracy first reaches ``accuracy``.
+
+    Counted to the end of that epoch; None when it is never reached or nothing was trained.
+    """
+    steps = 0
+    reading = read_off(record)
+    for epoch in record.training.epochs if record.training else ():
+        steps += epoch.steps
+        if epoch.test_accuracy >= accuracy:
+            return steps * reading.step_seconds, steps * reading.energy_per_run_j / reading.steps
+    return None
+
+
+def _source_value(record: RunRecord, key: str) -> float | None:
+    return next((row.value for row in record.sources if row.key == key), None)

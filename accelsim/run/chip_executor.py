@@ -1,0 +1,177 @@
+"""A network step on a chip: operands by the recipe, GEMMs by their plans, gradients collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.chip import Chip
+from accelsim.datapath.gemm import scaled_product
+from accelsim.datapath.quantisers import (
+    cast,
+    first_gradscale,
+    gradient_codes,
+    gradscale_vote,
+    pact,
+    sawb,
+)
+from accelsim.datapath.vector_unit import ChipVectorUnit
+from accelsim.mapping import Plan, plan_gemm
+from accelsim.network import Operand
+from accelsim.numerics.formats import number_format
+from accelsim.numerics.quantise import largest_magnitude
+from accelsim.operations import Gemm, TensorFormats
+from accelsim.recipe import Recipe
+from accelsim.run.state import TrainingState
+
+F32 = NDArray[np.float32]
+
+CLIP = "activation_clip"
+"""Name of the parameter that holds a layer's trained clip, float32 of one element."""
+
+
+class ChipExecutor:
+    """`network.Executor` of one chip and recipe, on one training state.
+
+    What a step leaves behind (kept tensors, gradients, votes) is forgotten by `begin`.
+    """
+
+    def __init__(
+        self, chip: Chip, recipe: Recipe, formats: Mapping[str, TensorFormats], state: TrainingState
+    ) -> None:
+        self.vector = ChipVectorUnit(recipe.storage)
+        self.state = state
+        self.training = True
+        self.gradients_by_key: dict[str, F32] = {}
+        self.observed: dict[tuple[str, str], tuple[float, float, float]] | None = None
+        self._chip = chip
+        self._recipe = recipe
+        self._formats = formats
+        self._plans: dict[Gemm, Plan] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
+        self._weights: dict[str, Operand] = {}
+        self._votes: dict[str, int] = {}
+
+    def begin(self, *, training: bool) -> None:
+        """Start a step: nothing kept, no gradients."""
+        self.training = training
+        self._kept.clear()
+        self.gradients_by_key.clear()
+        self._votes.clear()
+
+    def end_of_update(self) -> None:
+        """Parameters changed: weights are quantised anew, gradient scales follow their votes."""
+        self._weights.clear()
+        for layer, vote in self._votes.items():
+            self.state.gradient_exponents[layer] += vote
+
+    def formats(self, layer: str) -> TensorFormats:
+        """The number formats of a layer's tensors."""
+        return self._formats[layer]
+
+    def parameter(self, layer: str, name: str) -> F32:
+        """A master parameter."""
+        return self.state.parameters[f"{layer}.{name}"]
+
+    def set_statistic(self, layer: str, name: str, value: F32) -> None:
+        """Replace a parameter that is not trained."""
+        self.state.parameters[f"{layer}.{name}"] = value
+
+    def keep(self, layer: str, name: str, value: Any) -> None:
+        """Keep a value for the backward pass."""
+        if self.training:
+            self._kept[layer, name] = value
+
+    def kept(self, layer: str, name: str) -> Any:
+        """A value that the forward pass kept."""
+        return self._kept[layer, name]
+
+    def add_gradient(self, layer: str, name: str, value: F32) -> None:
+        """Hand over the gradient of a parameter."""
+        self.gradients_by_key[f"{layer}.{name}"] = value
+
+    def _is_low(self, layer: str) -> bool:
+        return self.formats(layer) != self._recipe.high_formats()
+
+    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
+        """The layer's weight in its format, quantised once per update."""
+        if layer not in self._weights:
+            master = self.parameter(layer, "weight").reshape(shape)
+            fmt = number_format(self.formats(layer).weight)
+            scaled = self._recipe.weight.scale == "sawb" and self._is_low(layer)
+            self._weights[layer] = sawb(master, fmt, self._recipe.storage) if scaled else cast(master, fmt)
+        return self._weights[layer]
+
+    def activation(self, layer: str, x: F32) -> Operand:
+        """The layer's input in its format; remembers where it was clipped."""
+        fmt = number_format(self.formats(layer).activation)
+        if self._recipe.activation.scale == "cast" or not self._is_low(layer):
+            return cast(x, fmt)
+        clip = float(self._clip(layer, x)[0])
+        clipped = pact(x, fmt, clip, self._recipe.storage)
+        if self.training:
+            above = np.sign(x) * clipped.above if fmt.signed else clipped.above
+            self.keep(layer, "inside", clipped.inside)
+            self.keep(layer, "above", above.astype(np.float32))
+        self._observe(layer, "activation", x, clipped.operand)
+        return clipped.operand
+
+    def _clip(self, layer: str, x: F32) -> F32:
+        key = f"{layer}.{CLIP}"
+        if key not in self.state.parameters:
+            first = self._recipe.activation.initial_clip
+            if first == "first_batch":
+                rows = np.ascontiguousarray(x).reshape(-1, 1)
+                square = float(self.vector.column_sums(rows * rows)[0]) / rows.size
+                first = self._recipe.activation.first_batch_deviations * float(np.sqrt(square)) or 1.0
+            self.state.parameters[key] = np.array([first], np.float32)
+        return self.state.parameters[key]
+
+    def activation_backward(self, layer: str, dx: F32) -> F32:
+        """The gradient before the clip; hands over the clip's own gradient."""
+        if (layer, "inside") not in self._kept:
+            return dx
+        products = (dx * self.kept(layer, "above")).reshape(-1, dx.shape[-1])
+        by_channel = self.vector.column_sums(products)
+        self.add_gradient(layer, CLIP, self.vector.column_sums(by_channel.reshape(-1, 1)))
+        return self.vector.masked(dx, self.kept(layer, "inside"))
+
+    def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
+        """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM, both from the same tensor."""
+        formats, rule = self.formats(layer), self._recipe.gradient
+        for_input, for_weight = number_format(formats.gradient_input), number_format(formats.gradient_weight)
+        if rule.scale == "cast" or not self._is_low(layer):
+            operand = cast(dy, for_input)
+            return operand, operand if for_weight is for_input else cast(dy, for_weight)
+        exponents = self.state.gradient_exponents
+        largest = largest_magnitude(np.ascontiguousarray(dy))
+        if layer not in exponents:
+            exponents[layer] = first_gradscale(largest)
+        self._votes[layer] = gradscale_vote(largest, exponents[layer])
+        pair = tuple(gradient_codes(dy, fmt, exponents[layer], rule.ties) for fmt in (for_input, for_weight))
+        self._observe(layer, "gradient_input", dy, pair[0])
+        self._observe(layer, "gradient_weight", dy, pair[1])
+        return pair[0], pair[1]
+
+    def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
+        """a (m, k) times b (k, n), scaled and rounded to the storage format."""
+        plan = self._plans.get(gemm)
+        if plan is None:
+            plan = self._plans[gemm] = plan_gemm(gemm, self._chip)
+        result, kernel = scaled_product(plan, a, b, self._recipe.storage)
+        self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + 1
+        return result
+
+    def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
+        """Fractions at the largest code and flushed to zero, while `observed` is a mapping."""
+        if self.observed is None or not self.training:
+            return
+        fmt = number_format(operand.format)
+        codes = operand.array
+        magnitude = codes & 7 if fmt.kind == "float" else codes
+        saturated = float(np.mean(magnitude == fmt.max_code))
+        flushed = float(np.mean((magnitude == 0) & (values != 0)))
+        self.observed[layer, role] = (saturated, flushed, operand.scale)

@@ -1,0 +1,46 @@
+"""Cycles, energy and memory of a training step without computing a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelsim.chip import Chip, load_chip
+from accelsim.program import compile_program
+from accelsim.recipe import Recipe, load_recipe
+from accelsim.record import RunRecord
+from accelsim.run.recording import cost_of_step, make_record
+from accelsim.workload import Workload, load_dataset, load_workload
+
+
+def resolve(
+    chip: Chip | str | Path, workload: Workload | str | Path, recipe: Recipe | str | Path | None
+) -> tuple[Chip, Workload, Recipe]:
+    """Objects from names or paths; without a recipe, the chip's own."""
+    chip = chip if isinstance(chip, Chip) else load_chip(chip)
+    workload = workload if isinstance(workload, Workload) else load_workload(workload)
+    recipe = chip.recipe if recipe is None else recipe
+    return chip, workload, recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def estimate(
+    chip: Chip | str | Path,
+    workload: Workload | str | Path,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    batch: int | None = None,
+    epochs: int | None = None,
+    command: str = "",
+) -> RunRecord:
+    """Cycles, energy, traffic and memory of training ``workload`` on ``chip``.
+
+    The counts are those a training run reports: both come from the same plans.
+
+    Raises
+    ------
+    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute.
+    """
+    chip, workload, recipe = resolve(chip, workload, recipe)
+    workload = workload.adjusted(batch=batch, epochs=epochs)
+    dataset = load_dataset(workload.data)
+    cost = cost_of_step(chip, compile_program(workload, recipe))
+    return make_record(chip, workload, recipe, dataset, cost, command=command, threads=1, training=None)

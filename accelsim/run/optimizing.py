@@ -1,0 +1,66 @@
+"""One optimiser step on the vector unit, in float32 on master parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.datapath.vector_kernels import adam_step, sgd_step
+from accelsim.recipe import Recipe
+from accelsim.run.chip_executor import CLIP
+from accelsim.run.state import TrainingState
+from accelsim.workload import Workload
+from accelsim.workload.schema import Adam, Sgd
+
+F32 = NDArray[np.float32]
+
+
+def update(
+    state: TrainingState, gradients: dict[str, F32], workload: Workload, recipe: Recipe, rate: float
+) -> None:
+    """Move every parameter that has a gradient; ``rate`` is this step's learning rate."""
+    decays = {
+        f"{leaf.site.name}.{name}"
+        for leaf in workload.network.leaves()
+        for name, parameter in leaf.layer.parameters(leaf.site).items()
+        if parameter.decays
+    }
+    rule = workload.optimizer
+    factor = np.float32(1.0 / recipe.loss_scale)
+    state.step += 1
+    for key, gradient in gradients.items():
+        decay = rule.weight_decay if key in decays else 0.0
+        if key.endswith(f".{CLIP}"):
+            decay = recipe.activation.clip_decay
+        flat = np.ascontiguousarray(gradient, np.float32).reshape(-1)
+        if isinstance(rule, Sgd):
+            _sgd(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
+        else:
+            _adam(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
+
+
+def _sgd(
+    state: TrainingState, key: str, gradient: F32, rule: Sgd, rate: np.float32, decay: np.float32, factor: np.float32
+) -> None:
+    velocity = _optimizer_tensor(state, f"{key}/velocity", gradient.size)
+    weight = state.parameters[key].reshape(-1)
+    sgd_step(weight, gradient, velocity, rate, np.float32(rule.momentum), decay, factor)
+
+
+def _adam(
+    state: TrainingState, key: str, gradient: F32, rule: Adam, rate: np.float32, decay: np.float32, factor: np.float32
+) -> None:
+    first = _optimizer_tensor(state, f"{key}/first", gradient.size)
+    second = _optimizer_tensor(state, f"{key}/second", gradient.size)
+    weight = state.parameters[key].reshape(-1)
+    corrections = [np.float32(1.0 / (1.0 - beta**state.step)) for beta in (rule.beta1, rule.beta2)]
+    adam_step(
+        weight, gradient, first, second, rate, np.float32(rule.beta1), np.float32(rule.beta2),
+        *corrections, np.float32(rule.epsilon), decay, factor,
+    )  # fmt: skip
+
+
+def _optimizer_tensor(state: TrainingState, key: str, size: int) -> F32:
+    if key not in state.optimizer:
+        state.optimizer[key] = np.zeros(size, np.float32)
+    return state.optimizer[key]

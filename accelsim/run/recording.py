@@ -1,0 +1,102 @@
+"""Parts of a run -> `RunRecord`."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from accelsim.chip import Chip
+from accelsim.cost import chip_area, price_step
+from accelsim.mapping import plan_gemm
+from accelsim.program import Program
+from accelsim.recipe import Recipe
+from accelsim.record import COMPONENTS, RunRecord
+from accelsim.workload import Dataset, Workload
+
+_PACKAGES = ("accelsim", "numpy", "numba", "pydantic")
+
+
+def make_record(
+    chip: Chip,
+    workload: Workload,
+    recipe: Recipe,
+    dataset: Dataset,
+    cost: dict[str, Any],
+    *,
+    command: str,
+    threads: int,
+    training: dict[str, Any] | None,
+) -> RunRecord:
+    """The record of one run; ``training`` is None for an estimate."""
+    return RunRecord.model_validate(
+        {
+            "kind": "estimate" if training is None else "train",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": command,
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+            "seed": workload.seed,
+            "threads": threads,
+            "chip": _input(chip.name, chip.source_name, chip.source_text),
+            "workload": _input(workload.name, workload.source_name, workload.source_text),
+            "recipe": _input(recipe.name, recipe.source_name, recipe.source_text),
+            "dataset": {
+                "name": dataset.name,
+                "sha256": dataset.sha256,
+                "train_samples": len(dataset.train_x),
+                "test_samples": len(dataset.test_x),
+                "license": dataset.license,
+            },
+            "batch": workload.batch,
+            "epochs": workload.epochs,
+            "steps_per_epoch": steps_per_epoch(workload, dataset),
+            "training": training,
+            "cost": cost,
+            "sources": chip.sources(),
+        }
+    )
+
+
+def steps_per_epoch(workload: Workload, dataset: Dataset) -> int:
+    """Optimiser steps of one epoch: whole mini-batches, the shuffled rest is left out (at least one)."""
+    return max(1, len(dataset.train_x) // workload.batch)
+
+
+def cost_of_step(chip: Chip, program: Program) -> dict[str, Any]:
+    """The record's ``cost``: one training step of ``program`` on ``chip``, and the chip itself.
+
+    Raises `InputError` if the chip's MACs cannot execute the recipe, or a tile does not fit.
+    """
+    plans = {gemm: plan_gemm(gemm, chip) for gemm in program.gemms}
+    layers = [cost.as_record() for cost in price_step(program.works, chip, plans)]
+    memory = program.memory
+    return {
+        "clock_mhz": chip.clock_mhz.value,
+        "layers": layers,
+        "step_cycles": sum(layer["total_cycles"] for layer in layers),
+        "step_energy_aj": {
+            part: sum(layer["energy_aj"][part] for layer in layers) for part in COMPONENTS
+        },
+        "area": chip_area(chip).as_record(),
+        "memory": {
+            "parameter_bytes": memory.parameter_bytes,
+            "optimizer_bytes": memory.optimizer_bytes,
+            "saved_activation_bytes": memory.saved_activation_bytes,
+            "peak_bytes": memory.peak_bytes,
+            "dram_capacity_bytes": int(chip.dram.capacity_gib * 2**30),
+        },
+        "peak_tops": {mode.name: chip.peak_tops(mode) for mode in chip.array.modes},
+    }
+
+
+def _input(name: str, file: str, text: str) -> dict[str, str]:
+    return {"name": name, "file": file, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,117 @@
+"""All that changes while a network is trained; a run's checkpoint is this and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.errors import InputError
+from accelsim.network import Parameter
+from accelsim.numerics.random_bits import stream_key, uniform
+from accelsim.storage import write_bytes
+from accelsim.workload import Workload
+
+F32 = NDArray[np.float32]
+
+Key = str
+"""``layer.parameter``."""
+
+
+@dataclass
+class TrainingState:
+    """Master parameters, optimiser state, scales, and how far the run is.
+
+    ``clips``: trained activation clips by layer (a parameter of the recipe, not of the network).
+    ``gradient_exponents``: power-of-two gradient scales by layer. ``epochs``: one mapping of the
+    record's epoch fields per finished epoch; ``tensors`` and ``kernels`` likewise for the record.
+    """
+
+    parameters: dict[Key, F32]
+    optimizer: dict[Key, F32] = field(default_factory=dict)
+    gradient_exponents: dict[str, int] = field(default_factory=dict)
+    step: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    tensors: list[dict[str, Any]] = field(default_factory=list)
+    kernels: dict[str, int] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of all parameters: names, shapes and bits, in the order of the names."""
+        hashed = hashlib.sha256()
+        for key in sorted(self.parameters):
+            value = np.ascontiguousarray(self.parameters[key], dtype="<f4")
+            hashed.update(f"{key}{value.shape}".encode())
+            hashed.update(value.tobytes())
+        return hashed.hexdigest()
+
+
+def initial_state(workload: Workload) -> TrainingState:
+    """Freshly drawn parameters: a stream of random bits per tensor, keyed by the seed and its name."""
+    parameters = {}
+    for leaf in workload.network.leaves():
+        for name, parameter in leaf.layer.parameters(leaf.site).items():
+            key = f"{leaf.site.name}.{name}"
+            parameters[key] = _drawn(parameter, stream_key(workload.seed, "initial", key))
+    return TrainingState(parameters)
+
+
+def _drawn(parameter: Parameter, key: int) -> F32:
+    if parameter.initial == "zeros":
+        return np.zeros(parameter.shape, np.float32)
+    if parameter.initial == "ones":
+        return np.ones(parameter.shape, np.float32)
+    bound = np.sqrt(6.0 / parameter.fan_in)
+    drawn = (2.0 * uniform(key, parameter.elements) - 1.0) * bound
+    return drawn.astype(np.float32).reshape(parameter.shape)
+
+
+def save_checkpoint(path: Path, state: TrainingState, identity: str) -> None:
+    """Write a state as ``.npz``, whole or not at all. ``identity`` says which run it belongs to."""
+    notes = {
+        "identity": identity,
+        "gradient_exponents": state.gradient_exponents,
+        "step": state.step,
+        "epochs": state.epochs,
+        "tensors": state.tensors,
+        "kernels": state.kernels,
+    }
+    arrays: dict[str, Any] = {f"parameter/{key}": value for key, value in state.parameters.items()}
+    arrays |= {f"optimizer/{key}": value for key, value in state.optimizer.items()}
+    arrays["notes"] = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, identity: str) -> TrainingState:
+    """Read a state back.
+
+    Raises `InputError` if the file is not there, is not a checkpoint, or belongs to another run
+    (another chip, workload, recipe, seed or batch).
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        notes = json.loads(arrays.pop("notes").tobytes())
+    except FileNotFoundError:
+        raise InputError("no checkpoint to resume from", str(path)) from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"not a checkpoint of accelsim ({error})", str(path)) from None
+    if notes["identity"] != identity:
+        message = "the checkpoint belongs to another chip, workload, recipe, seed or batch; remove it or use another --out"
+        raise InputError(message, str(path))
+    parts: dict[str, dict[Key, F32]] = {"parameter": {}, "optimizer": {}}
+    for key, value in arrays.items():
+        kind, _, name = key.partition("/")
+        parts[kind][name] = value
+    return TrainingState(
+        parts["parameter"], parts["optimizer"], notes["gradient_exponents"], notes["step"],
+        notes["epochs"], notes["tensors"], notes["kernels"],
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""The keys of a workload file other than its layers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sgd(_Keys):
+    """Stochastic gradient descent with momentum and L2 weight decay (on weights only)."""
+
+    kind: Literal["sgd"]
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: NotNegative = 0.0
+
+
+class Adam(_Keys):
+    """Adam (Kingma and Ba, ICLR 2015) with L2 weight decay (on weights only)."""
+
+    kind: Literal["adam"]
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
+
+
+class Constant(_Keys):
+    """The same learning rate throughout."""
+
+    schedule: Literal["constant"]
+    initial: Positive
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
+        return self.initial
+
+
+class Step(_Keys):
+    """The learning rate times ``factor`` after each of the epochs in ``milestones``."""
+
+    schedule: Literal["step"]
+    initial: Positive
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    milestones: tuple[int, ...] = Field(min_length=1)
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
+        passed = sum(milestone <= epoch for milestone in self.milestones)
+        return float(self.initial * self.factor**passed)
+
+
+class Cosine(_Keys):
+    """Half a cosine from ``initial`` to ``final`` over the whole run (Loshchilov and Hutter, 2017)."""
+
+    schedule: Literal["cosine"]
+    initial: Positive
+    final: NotNegative = 0.0
+    warmup_epochs: NotNegative = 0.0
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
+        if epoch < self.warmup_epochs:
+            return self.initial * (epoch + 1e-3) / self.warmup_epochs
+        part = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
+        return self.final + (self.initial - self.final) * _half_cosine(min(part, 1.0))
+
+
+def _half_cosine(part: float) -> float:
+    """(1 + cos(pi * part)) / 2 from a polynomial, so that a run does not depend on the libm.
+
+    Taylor series of the sine around the middle of the half wave, error below 1e-9.
+    """
+    x = 3.141592653589793 * (0.5 - part)
+    square = x * x
+    total = 0.0
+    for divisor in (210.0, 156.0, 110.0, 72.0, 42.0, 20.0, 6.0):
+        total = (1.0 - total) * square / divisor
+    return (1.0 + x * (1.0 - total)) / 2.0
+
+
+class Normalise(_Keys):
+    """Input values x (0..255) enter as (x / 255 - mean) / deviation."""
+
+    mean: float
+    deviation: Positive
+
+
+class Block(_Keys):
+    """A named run of layers; ``$parameter`` stands for a value given where the block is used."""
+
+    parameters: dict[str, Any] = Field(default={}, description="name: default, or null for required")
+    layers: list[Any] = Field(min_length=1)
+
+
+class WorkloadKeys(_Keys):
+    """A workload file; ``network`` and the bodies of ``blocks`` are read by the network builder."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    description: str = Field(min_length=1)
+    data: str = Field(min_length=1, description="bundled data set, or path of an .npz file")
+    batch: int = Field(ge=1, le=65536, description="samples per optimiser step")
+    epochs: int = Field(ge=1, le=100_000)
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    normalise: Normalise
+    optimizer: Sgd | Adam = Field(discriminator="kind")
+    learning_rate: Constant | Step | Cosine = Field(discriminator="schedule")
+    blocks: dict[str, Block] = Field(default={}, description="named runs of layers")
+    network: list[Any] = Field(min_length=1)

@@ -1,0 +1,162 @@
+"""The quantisers of a training step against the oracle: clips, codes, scales and votes."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from oracles import formats, quantise
+
+from accelsim.datapath import quantisers
+from accelsim.numerics.formats import number_format
+
+STORAGES = ["dlfloat16", "fp16", "bf16"]
+
+
+def near_steps(step: float, levels: int) -> np.ndarray:
+    """All half steps up to twice the range, and their float32 neighbours, both signs."""
+    halves = (np.arange(4 * levels + 1) / 2 * step).astype(np.float32)
+    around = [halves, np.nextafter(halves, np.float32(0)), np.nextafter(halves, np.float32(math.inf))]
+    return np.concatenate([*around, *(-values for values in around)])
+
+
+def integer_codes(values: np.ndarray, step: float, lowest: int, highest: int, bits: int) -> list[int]:
+    """Each value over the step, to the nearest integer, half to even, clamped, as a code."""
+    exact_step = Fraction(step)
+    rounded = [quantise.half_even(Fraction(float(value)) / exact_step) for value in values]
+    return [min(max(value, lowest), highest) % (1 << bits) for value in rounded]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_sawb_clip(bits: int) -> None:
+    """The clip of several weight distributions is the rule's, within the error of honest float32 sums."""
+    rng = np.random.default_rng(bits)
+    for weights in (rng.normal(0, 0.05, 700), rng.uniform(-1, 1, 311), rng.laplace(0, 3, 1000)):
+        single = weights.astype(np.float32)
+        exact = float(quantise.sawb_clip(single.tolist(), bits))
+        got = quantisers.sawb_clip(single, bits)
+        assert abs(got - exact) <= quantise.sawb_clip_tolerance(single.tolist(), bits)
+
+
+def test_sawb_clip_where_the_rule_gives_none() -> None:
+    """A clip that is not positive is replaced by the largest magnitude."""
+    weights = np.array([0.5, -0.5, 0.5, -0.25], dtype=np.float32)
+    assert quantise.sawb_clip(weights.tolist(), 8) == Fraction(1, 2)
+    assert quantisers.sawb_clip(weights, 8) == 0.5
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_sawb_codes(bits: int, storage: str) -> None:
+    """Weights at every half step and around round half to even on the symmetric grid; the step is stored."""
+    levels = quantise.sawb_levels(bits)
+    weights = np.random.default_rng(1).normal(0, 0.05, 3000).astype(np.float32)
+    operand = quantisers.sawb(weights, number_format(f"int{bits}"), storage)
+    clip = quantisers.sawb_clip(weights, bits)
+    assert operand.scale == formats.decode(storage, formats.encode(storage, Fraction(clip) / levels))
+    assert operand.array.tolist() == integer_codes(weights, operand.scale, -levels, levels, bits)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_sawb_ties(storage: str) -> None:
+    """Weights halfway between codes, and one float32 step aside, go to the even or nearer code."""
+    base = np.random.default_rng(4).normal(0, 0.05, 4000).astype(np.float32)
+    number, step = number_format("int4"), 0.015
+    for _ in range(6):
+        weights = np.concatenate([base, near_steps(step, 3)])
+        previous, step = step, quantisers.sawb(weights, number, storage).scale
+    assert step == previous, "the added ties still move the step"
+    operand = quantisers.sawb(weights, number, storage)
+    assert operand.array.tolist() == integer_codes(weights, step, -7, 7, 4)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_sawb_of_zeros(storage: str) -> None:
+    """All-zero weights are all code 0 with scale 1."""
+    operand = quantisers.sawb(np.zeros(5, dtype=np.float32), number_format("int4"), storage)
+    assert (operand.array.tolist(), operand.scale) == ([0] * 5, 1.0)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("clip", [8.0, 6.3, 0.1])
+@pytest.mark.parametrize("name", ["uint4", "int4", "uint2", "uint8"])
+def test_pact(name: str, clip: float, storage: str) -> None:
+    """Activations at every half step and around: codes, and where the gradient passes or goes to the clip."""
+    bits = formats.bits(name)
+    signed = name.startswith("int")
+    levels = (1 << (bits - signed)) - 1
+    values = near_steps(clip / levels, levels)
+    values = np.concatenate([values, np.float32([clip, -clip, 0.0, -0.0])])
+    result = quantisers.pact(values, number_format(name), clip, storage)
+    step = result.operand.scale
+    assert step == formats.decode(storage, formats.encode(storage, Fraction(clip) / levels))
+    lowest = -levels if signed else 0
+    assert result.operand.array.tolist() == integer_codes(values, step, lowest, levels, bits)
+    magnitudes = [abs(float(value)) if signed else float(value) for value in values]
+    inside = [magnitude < clip if signed else 0 < magnitude < clip for magnitude in magnitudes]
+    assert result.inside.tolist() == inside
+    assert result.above.tolist() == [magnitude >= clip for magnitude in magnitudes]
+
+
+@pytest.mark.parametrize("ties", ["up", "down"])
+@pytest.mark.parametrize("exponent", [-20, -1, 0, 7, 30])
+@pytest.mark.parametrize(("name", "odd"), [("fp4_r4_even", False), ("fp4_r4_odd", True)])
+def test_gradient_codes(name: str, odd: bool, exponent: int, ties: str) -> None:
+    """Every threshold of the radix-4 grids, one float32 step aside and random gradients, at any scale."""
+    thresholds = np.float32([0.625 * 2.0**n for n in range(-12, 9)])
+    rng = np.random.default_rng(2)
+    unscaled = np.concatenate(
+        [
+            thresholds,
+            np.nextafter(thresholds, np.float32(0)),
+            np.nextafter(thresholds, np.float32(math.inf)),
+            np.float32([0.0, 1e-30, 3e30]),
+            rng.lognormal(-1, 3, 500).astype(np.float32),
+        ]
+    )
+    values = np.ldexp(np.concatenate([unscaled, -unscaled]), -exponent).astype(np.float32)
+    values = np.concatenate([values, np.float32([3e38, -3e38, 1e-45, -1e-45])])
+    operand = quantisers.gradient_codes(values, number_format(name), exponent, ties)
+    scaled = [math.ldexp(float(value), exponent) for value in values]
+    assert operand.array.tolist() == [quantise.radix4_code(value, odd, ties) for value in scaled]
+    assert operand.scale == 2.0**-exponent
+
+
+def test_gradscale_votes() -> None:
+    """Votes at both edges of (32, 64] at several scales, and none for an all-zero gradient."""
+    for exponent in (-10, 0, 13):
+        for edge in (1.0, 32.0, 64.0, 1e6):
+            for scaled in (edge, math.nextafter(edge, 0), math.nextafter(edge, math.inf)):
+                largest = math.ldexp(scaled, -exponent)
+                wanted = quantise.gradscale_vote([largest], Fraction(2) ** exponent)
+                assert quantisers.gradscale_vote(largest, exponent) == wanted
+    assert quantisers.gradscale_vote(0.0, 5) == 0
+
+
+def test_first_gradscale() -> None:
+    """The first scale puts the largest gradient into (32, 64], so that its vote is to stay."""
+    assert quantisers.first_gradscale(0.0) == 0
+    for largest in (1.0, 32.0, math.nextafter(32.0, 64), 64.0, 1e-30, 3e38, 2.0**-149, 0.7):
+        exponent = quantisers.first_gradscale(largest)
+        assert quantise.gradscale_vote([largest], Fraction(2) ** exponent) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in formats.NAMES if formats.bits(name) <= 8])
+def test_cast_to_codes(name: str) -> None:
+    """A cast is the format's own rounding, with scale 1."""
+    values = np.random.default_rng(3).normal(0, 4, 300).astype(np.float32)
+    operand = quantisers.cast(values, number_format(name))
+    assert operand.array.tolist() == [formats.encode(name, float(value)) for value in values]
+    assert operand.scale == 1.0
+
+
+@pytest.mark.parametrize("name", ["dlfloat16", "fp16", "bf16", "fp32"])
+def test_cast_to_values(name: str) -> None:
+    """A cast to more than 8 bits gives the rounded numbers themselves as float32."""
+    values = np.random.default_rng(3).normal(0, 4, 300).astype(np.float32)
+    operand = quantisers.cast(values, number_format(name))
+    wanted = [formats.decode(name, formats.encode(name, float(value))) for value in values]
+    assert (operand.array.dtype, operand.scale) == (np.dtype(np.float32), 1.0)
+    assert operand.array.tolist() == wanted

@@ -1,0 +1,1 @@
+"""The arrays of the naive walk (see ``walk.py``), register by register."""

@@ -1,0 +1,162 @@
+"""What the two kinds of array share: registers, delay lines, the clock and the outer accumulator."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from accelsim.mapping.plan import Plan
+
+Number = Any  # int, Fraction, or a float inf or nan
+Matrix = Sequence[Sequence[Number]]
+Rounding = Callable[[Number], Number]
+Place = tuple[int, int, int]  # group, row of the output, column of the output
+
+
+@dataclass
+class Meter:
+    """What is counted on one worker."""
+
+    cycles: int = 0
+    fed_cycles: int = 0
+    passes: int = 0
+    a_buffer_reads: int = 0
+    b_buffer_reads: int = 0
+    psum_writes: int = 0
+    psum_reads: int = 0
+
+
+@dataclass
+class OuterAccumulator:
+    """Adds each chunk's sum to its output with one rounding; chunks must come in ascending K."""
+
+    round_: Rounding
+    meter: Meter
+    sums: dict[Place, Number] = field(default_factory=dict)
+    chunks_seen: dict[Place, int] = field(default_factory=dict)
+
+    def add(self, place: Place, chunk: int, psum: Number) -> None:
+        assert self.chunks_seen.get(place, 0) == chunk, "chunks must arrive in ascending K"
+        self.chunks_seen[place] = chunk + 1
+        if chunk:
+            self.meter.psum_reads += 1
+        self.sums[place] = self.round_(self.sums.get(place, Fraction(0)) + psum)
+        self.meter.psum_writes += 1
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the array does at a time: one chunk of K of the outputs ``rows`` x ``columns`` of one group.
+
+    In the stationary dataflows ``rows`` are the streamed lines and ``columns`` those of the held operand.
+    """
+
+    group: int
+    rows: list[int]
+    columns: list[int]
+    chunk: int
+    depth: list[int]
+
+
+def pieces(items: list[int], size: int) -> list[list[int]]:
+    """``items`` cut into runs of ``size``, the last one shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def slot(items: list[int], index: int) -> int | None:
+    """``items[index]``, or None for a row or column of the array that has nothing to do."""
+    return items[index] if index < len(items) else None
+
+
+def dot(left: Sequence[Number], right: Sequence[Number]) -> Number:
+    """The exact sum of products of one group of lanes."""
+    return sum((x * y for x, y in zip(left, right, strict=False)), Fraction(0))
+
+
+class DelayLine:
+    """Registers in a row: what goes in comes out ``depth`` cycles later (0: at once)."""
+
+    def __init__(self, depth: int) -> None:
+        self.registers: deque[Any] = deque([None] * depth)
+
+    def step(self, item: Any) -> Any:
+        self.registers.append(item)
+        return self.registers.popleft()
+
+
+def grid(rows: int, cols: int) -> list[list[Any]]:
+    """Empty registers, one per PE."""
+    return [[None] * cols for _ in range(rows)]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The held operand on its way to, or in, the PE of ``row``: one group of lanes per simd column."""
+
+    pass_index: int
+    row: int
+    columns: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """What streams past in one cycle: one group of lanes, or one per simd column."""
+
+    pass_index: int
+    line: int
+    lanes: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Psums:
+    """Partial sums that travel together, one per simd column; ``line`` is the wave or row they are of."""
+
+    pass_index: int
+    line: int
+    values: tuple[Number, ...]
+
+
+class Machine:
+    """What the two kinds of array share: the clock, and how outputs leave."""
+
+    def __init__(
+        self, plan: Plan, a: Sequence[Matrix], b: Sequence[Matrix], outer: OuterAccumulator, haste: int
+    ) -> None:
+        self.plan, self.a, self.b, self.outer, self.meter = plan, a, b, outer, outer.meter
+        self.haste = haste if plan.pipelined else 0
+        self.row_skew = [DelayLine(row) for row in range(plan.rows)]
+        self.column_skew = [DelayLine(col) for col in range(plan.cols)]
+        self.cycle_number = 0
+
+    def run(self, groups: list[int], rows: list[int], columns: list[int]) -> None:
+        """Walk all passes over these outputs, until the last result has left."""
+        self.passes = list(self.passes_of(groups, rows, columns))
+        self.results_left = [self.results_of(each) for each in self.passes]
+        while any(self.results_left):
+            self.cycle()
+            self.cycle_number += 1
+        self.meter.passes = len(self.passes)
+        self.meter.cycles = self.cycle_number
+
+    def ready_after(self, previous: int) -> bool:
+        """Not pipelined: whether all results of the pass before have left."""
+        return previous < 0 or not self.results_left[previous]
+
+    def finish(self, each: Pass, places: list[Place | None], psums: Psums) -> None:
+        """Sums leave the array; those of columns beyond the matrix are nobody's."""
+        self.results_left[psums.pass_index] -= 1
+        for place, value in zip(places, psums.values, strict=True):
+            if place is not None:
+                self.outer.add(place, each.chunk, value)
+
+    def lanes_of(self, each: Pass, group_of_lanes: int) -> list[int]:
+        """The indices of K in one group of lanes of a pass; none beyond the end of a ragged one."""
+        first = group_of_lanes * self.plan.lanes
+        return each.depth[first : first + self.plan.lanes]
+
+    def simd_slots(self, items: list[int], col: int) -> list[int | None]:
+        """The output columns of PE column ``col``."""
+        return [slot(items, col * self.plan.simd + lane) for lane in range(self.plan.simd)]
