@@ -229,8 +229,11 @@ def test_stopped_run_says_what_was_kept_and_goes_on(
     ]
 
 
-def test_resume_does_not_take_a_record_of_other_inputs(verbs: FakeVerbs) -> None:
+def test_resume_does_not_take_a_record_of_other_inputs(
+    verbs: FakeVerbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A finished record counts only for the same chip, workload, recipe, seed, batch and epochs."""
+    monkeypatch.setattr("accelsim.cli.run.write_report", lambda records, folder: None)  # drawing takes long
     assert shell.main(["run", "fp4_training", "net", "--epochs", "2", "--out", "o", "-q"]) == 0
     assert shell.main(["run", "fp4_training", "net", "--epochs", "3", "--out", "o", "-q", "--resume"]) == 0
     assert (

@@ -171,14 +171,17 @@ def test_bottom_of_the_range(tmp_path: Path, accumulator: str) -> None:
         check(chip, np.array([[first, second]]), np.vstack([b[:1], b[:1]]), name, name)
 
 
+@pytest.mark.parametrize("overflow", OVERFLOWS)
 @pytest.mark.parametrize("accumulator", ACCUMULATORS)
 @pytest.mark.parametrize("name", ["fp16", "bf16", "fp8_e5m2", "fp8_e4m3fn", "dlfloat16", "fp32"])
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_nan_and_infinity(tmp_path: Path, name: str, accumulator: str, lanes: int) -> None:
-    """Infinities cancel to NaN, times zero give NaN, else stay; any NaN ends as the canonical one."""
+def test_nan_and_infinity(tmp_path: Path, name: str, accumulator: str, lanes: int, overflow: str) -> None:
+    """Infinities cancel to NaN, times zero give NaN, else stay or saturate; NaN ends as the canonical one."""
     top, sign = formats.LADDERS[name].top, formats.LADDERS[name].sign_bit
     corners = [0, sign, 1, formats.encode(name, -1.0), top + 1, sign | (top + 1), sign - 1, 2 * sign - 1]
-    triples = np.array(list(itertools.product(corners, repeat=3)))[:: 3 if lanes == 1 else 7]
-    chip = write_array_chip(tmp_path, [(name, name)], lanes=lanes, rows=3, accumulator=accumulator)
+    triples = np.array(list(itertools.product(corners, repeat=3)))[:: 5 if lanes == 1 else 11]
+    chip = write_array_chip(
+        tmp_path, [(name, name)], lanes=lanes, rows=3, accumulator=accumulator, overflow=overflow
+    )
     columns = np.array([[formats.encode(name, 1.0)] * 3, [0, formats.encode(name, -1.0), sign | top]]).T
     check(chip, triples, columns, name, name)

@@ -197,6 +197,8 @@ def test_specials_travel_through_the_accumulator() -> None:
     assert accumulate.dot([nan], [one], 1, 1, "dlfloat16") == 0x7FFF
     assert accumulate.dot([-huge], [huge], 1, 1, "fp16") == 0xFC00
     assert accumulate.dot([-huge], [huge], 1, 1, "fp16", "saturate") == 0xFBFF
+    assert accumulate.dot([inf], [-one], 1, 1, "fp16", "saturate") == 0xFBFF
+    assert accumulate.dot([inf, -inf], [one, one], 2, 2, "dlfloat16", "saturate") == 0x7FFF
     assert accumulate.dot([-huge * huge], [huge], 1, 1, "dlfloat16") == 0x7FFF
     assert accumulate.dot([-one], [Fraction(1, 2**40)], 1, 1, "dlfloat16") == 0
     assert accumulate.dot([-one, one], [one, one], 1, 1, "fp16") == 0

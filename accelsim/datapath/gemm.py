@@ -32,15 +32,16 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix) -> tuple[F32, str]:
     (m, k), n = a.array.shape, b.array.shape[1]
     if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[0] != k:
         raise InputError(
-            f"operands {a.array.shape} x {b.array.shape} do not fit the plan ({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
+            f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
+            f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
         )
     return multiply(Accumulation(plan.lanes, plan.chunk, plan.accumulator, plan.overflow), a, b)
 
 
 def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str) -> tuple[F32, str]:
-    """The product of two operands as the chip writes it: sums, one 16-bit multiply by the scales, one rounding.
+    """The product of two operands as the chip writes it, and the kernel that computed it.
 
-    The scales of both operands are combined into one factor whose significand has the storage
+    Sums in the accumulator's format, then one 16-bit multiply by the scales, then one rounding. The scales of both operands are combined into one factor whose significand has the storage
     format's width; powers of two (GradScale) move its exponent only and cost no precision.
     """
     sums, kernel = accumulate(plan, _matrix(a), _matrix(b))

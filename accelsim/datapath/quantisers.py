@@ -85,16 +85,17 @@ def gradient_codes(values: F32, fmt: NumberFormat, exponent: int, ties: Literal[
 def gradscale_vote(largest: float, exponent: int) -> int:
     """How the scale exponent moves: m = largest * 2**exponent in (32, 64] stays, below +1, above -1.
 
-    Sun et al., NeurIPS 2020, section 3.2. A step whose gradients are all zero gives no vote.
+    Sun et al., NeurIPS 2020, section 3.2. Gradients that are all zero, or overflowed before they were
+    scaled, give no vote: no scale would help them, and theirs would run away.
     """
-    if largest == 0.0:
+    if largest == 0.0 or not math.isfinite(largest):
         return 0
     scaled = math.ldexp(largest, exponent)
     return 1 if scaled <= 32.0 else -1 if scaled > 64.0 else 0
 
 
 def first_gradscale(largest: float) -> int:
-    """The scale exponent that puts ``largest`` into (32, 64]; 0 for an all-zero gradient."""
+    """The scale exponent that puts ``largest`` into (32, 64]; 0 where `gradscale_vote` gives none."""
     if largest == 0.0 or not math.isfinite(largest):
         return 0
     significand, exponent = math.frexp(largest)

@@ -180,7 +180,7 @@ def softmax_rows(logits: Any, probabilities: Any) -> None:
 def sgd_step(
     weight: Any, gradient: Any, velocity: Any, rate: Any, momentum: Any, decay: Any, factor: Any
 ) -> None:
-    """velocity = momentum * velocity + factor * gradient + decay * weight; weight -= rate * velocity."""
+    """velocity = momentum * velocity + (gradient * factor + decay * weight); weight -= rate * velocity."""
     for i in prange(weight.size):
         step = gradient[i] * factor + decay * weight[i]
         velocity[i] = momentum * velocity[i] + step

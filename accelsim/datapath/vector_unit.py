@@ -22,6 +22,8 @@ class ChipVectorUnit:
         self.storage = storage
 
     def _stored(self, values: F32) -> F32:
+        """The values in the storage format; C-contiguous, rounded in place if they were."""
+        values = np.ascontiguousarray(values)
         return round_to(values, self.storage)
 
     def add(self, x: F32, y: F32) -> F32:
@@ -55,7 +57,7 @@ class ChipVectorUnit:
 
     def batch_norm_fixed(self, x: F32, gamma: F32, beta: F32, mean: F32, inverse: F32) -> F32:
         """y with given statistics."""
-        y = np.empty_like(x)
+        y = np.empty(x.shape, np.float32)
         kernels.normalise(_rows(x), mean, inverse * gamma, beta, _rows(y))
         return self._stored(y)
 
@@ -67,7 +69,7 @@ class ChipVectorUnit:
         dbeta = kernels.column_sums(gradient)
         dgamma = kernels.product_sums(gradient, rows, mean, inverse)
         share = np.float32(1.0 / len(rows))
-        dx = np.empty_like(x)
+        dx = np.empty(x.shape, np.float32)
         kernels.normalise_backward(
             gradient, rows, mean, inverse, inverse * gamma, dbeta * share, dgamma * share, _rows(dx)
         )

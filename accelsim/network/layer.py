@@ -75,7 +75,12 @@ class Layer(BaseModel):
     kind: ClassVar[str]
     has_gemm: ClassVar[bool] = False
 
-    name: str | None = Field(default=None, description="name in records; default: kind and a number")
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        max_length=64,
+        description="name in records; default: kind and a number",
+    )
 
     def output_shape(self, site: Site) -> Shape:
         """Shape of one sample's output. Raises `ShapeError` if the input does not fit."""

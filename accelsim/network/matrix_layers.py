@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -59,7 +60,7 @@ class MatrixLayer(Layer):
 
     def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
         inputs = batch * site.elements
-        outputs = batch * int(np.prod(self.output_shape(site)))
+        outputs = batch * math.prod(self.output_shape(site))
         low = formats.activation != formats.storage
         works = [self._forward_work(site, batch, formats, inputs, outputs, low)]
         conversion = self._gradient_work(outputs) if low else []
@@ -120,7 +121,7 @@ class MatrixLayer(Layer):
     def _update_vector_work(
         self, site: Site, formats: TensorFormats, outputs: int, low: bool
     ) -> list[VectorWork]:
-        weights = int(np.prod(self.weight_shape(site)))
+        weights = math.prod(self.weight_shape(site))
         found = [VectorWork("bias_gradient", outputs, adds=1)] if self.bias else []
         if low:
             found.append(VectorWork("output_scale", weights, multiplies=1))
@@ -144,7 +145,7 @@ class Linear(MatrixLayer):
     """y = x W + b on the features of each sample; W is (features in, features out)."""
 
     kind: ClassVar[str] = "linear"
-    features: int = Field(ge=1, description="output features")
+    features: int = Field(ge=1, le=2**20, description="output features")
 
     def output_shape(self, site: Site) -> Shape:
         if len(site.input_shape) != 1:
@@ -223,14 +224,17 @@ class Conv2d(MatrixLayer):
 
     K of the forward GEMM runs over (tap row, tap column, input channel). dL/dx of a strided
     convolution is one GEMM per class of input positions that meet the same taps, so that no
-    multiply is spent on a dilation zero and its MACs equal those of the forward pass.
+    multiply is spent on a dilation zero: but for the image's edges, where a window reaches over, its
+    MACs equal those of the forward pass.
     """
 
     kind: ClassVar[str] = "conv2d"
-    channels: int = Field(ge=1, description="output channels")
-    kernel: int = Field(ge=1, description="height and width of the kernel")
-    stride: int = Field(default=1, ge=1, description="step of the window")
-    padding: int | None = Field(default=None, ge=0, description="zeros at each edge; default kernel // 2")
+    channels: int = Field(ge=1, le=65536, description="output channels")
+    kernel: int = Field(ge=1, le=63, description="height and width of the kernel")
+    stride: int = Field(default=1, ge=1, le=63, description="step of the window")
+    padding: int | None = Field(
+        default=None, ge=0, le=63, description="zeros at each edge; default kernel // 2"
+    )
     groups: int = Field(default=1, ge=1, description="independent groups; = channels is depthwise")
 
     @property
@@ -283,6 +287,7 @@ class Conv2d(MatrixLayer):
     def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
         rows, cols, channels = self.output_shape(site)
         inputs = site.input_shape[2]
+        outputs, weights_per_tap = batch * rows * cols * channels, inputs * channels // self.groups
         gemms = []
         for down, across in self.classes(site):
             positions = batch * down.inputs * across.inputs
@@ -290,8 +295,8 @@ class Conv2d(MatrixLayer):
             gemms.append(Gemm(
                 site.name, "backward", positions, taps * channels // self.groups, inputs // self.groups,
                 formats.gradient_input, formats.weight,
-                tensor(site, "dy codes (dx)", batch * rows * cols * channels, formats.gradient_input, "stream"),
-                tensor(site, "weight codes", taps * inputs * channels // self.groups, formats.weight, "parameter"),
+                tensor(site, "dy codes (dx)", outputs, formats.gradient_input, "stream"),
+                tensor(site, "weight codes", taps * weights_per_tap, formats.weight, "parameter"),
                 tensor(site, "dx", positions * inputs, formats.storage, "stream"),
                 self.groups,
             ))  # fmt: skip

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accelsim.network.executor import F32, Executor
 from accelsim.network.layer import (
@@ -125,7 +125,7 @@ class MaxPool(Layer):
 
     kind: ClassVar[str] = "max_pool"
     size: int = Field(ge=1, le=15, description="height and width of the window")
-    stride: int | None = Field(default=None, ge=1, description="step of the window; default size")
+    stride: int | None = Field(default=None, ge=1, le=63, description="step of the window; default size")
 
     @property
     def step(self) -> int:
@@ -148,29 +148,34 @@ class MaxPool(Layer):
         return chip.vector.max_pool_backward(dy, places, shape, self.size, self.step)
 
     def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
-        inputs, outputs = batch * site.elements, batch * int(np.prod(self.output_shape(site)))
+        inputs, outputs = batch * site.elements, batch * math.prod(self.output_shape(site))
         window = self.size * self.size
         # which element of its window was the largest
         places = tensor(site, "places", outputs, "uint4" if window <= 16 else "uint8", "saved")
+        forward = VectorWork("max_pool", outputs, compares=window - 1)
+        backward = VectorWork("max_pool_gradient", inputs, adds=1, compares=1)
         x = tensor(site, "x", inputs, formats.storage, "stream")
         y = tensor(site, "y", outputs, formats.storage, "stream")
         return [
-            vector_layer_work(
-                self, site, "forward", [VectorWork("max_pool", outputs, compares=window - 1)], [x], [y, places]
-            ),
-            vector_layer_work(
-                self, site, "backward", [VectorWork("max_pool_gradient", inputs, adds=1, compares=1)],
-                [y, places], [x],
-            ),
-        ]  # fmt: skip
+            vector_layer_work(self, site, "forward", [forward], [x], [y, places]),
+            vector_layer_work(self, site, "backward", [backward], [y, places], [x]),
+        ]
 
 
 class AveragePool(Layer):
     """Mean of each window of (h, w, c); without ``size`` of the whole image, then flat: (c,)."""
 
     kind: ClassVar[str] = "average_pool"
-    size: int | None = Field(default=None, ge=1, description="height and width; default the whole image")
-    stride: int | None = Field(default=None, ge=1, description="step of the window; default size")
+    size: int | None = Field(
+        default=None, ge=1, le=63, description="height and width; default the whole image"
+    )
+    stride: int | None = Field(default=None, ge=1, le=63, description="step of the window; default size")
+
+    @model_validator(mode="after")
+    def _stride_has_a_size(self) -> AveragePool:
+        if self.size is None and self.stride is not None:
+            raise ValueError("'stride' needs 'size': without it the window is the whole image")
+        return self
 
     def _window(self, site: Site) -> tuple[tuple[int, int], int]:
         if self.size is None:
@@ -199,7 +204,7 @@ class AveragePool(Layer):
         return chip.vector.average_pool_backward(images, (len(dy), height, width, channels), size, stride)
 
     def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
-        inputs, outputs = batch * site.elements, batch * int(np.prod(self.output_shape(site)))
+        inputs, outputs = batch * site.elements, batch * math.prod(self.output_shape(site))
         size, _ = self._window(site)
         x = tensor(site, "x", inputs, formats.storage, "stream")
         y = tensor(site, "y", outputs, formats.storage, "stream")

@@ -220,10 +220,11 @@ def _pack_panels(
 def _pack_rows(a, table, row_step, col_step, first_row, rows, first_k, last_k, packed, height):  # type: ignore[no-untyped-def]
     """``rows`` rows of a between ``first_k`` and ``last_k`` as (k, height), zeros where ragged."""
     packed[:] = 0
-    for r in range(rows):
-        for i in range(first_k, last_k):
-            element = a[(first_row + r) * row_step + i * col_step]
-            packed[(i - first_k) * height + r] = _carrier(table, element)
+    start = first_row * row_step
+    for i in range(first_k, last_k):
+        place = (i - first_k) * height
+        for r in range(rows):
+            packed[place + r] = _carrier(table, a[start + r * row_step + i * col_step])
 
 
 @cache

@@ -21,26 +21,32 @@ Codes = NDArray[np.uint8]
 SUM_BLOCK = 256
 """Rows summed one after another before the partial sums are added; fixes the order of every reduction."""
 
-_ROUND_IN_PLACE = ("dlfloat16", "fp16", "bf16")
 
-
-def round_to(values: F32, fmt: str, *, saturate: bool = False) -> F32:
+def round_to(values: F32, fmt: str) -> F32:
     """``values`` rounded in place to a 16-bit format (or left alone for fp32), and returned.
 
     Parameters
     ----------
-    values: float32, C-contiguous, any shape.
-    saturate: stay at the largest finite value instead of overflowing.
+    values: float32, any shape and layout.
+    fmt: dlfloat16, fp16, bf16 or fp32. What lies above its range becomes infinity (in dlfloat16 NaN,
+        whose one code stands for both); a NaN becomes the positive quiet one, whichever the host made.
     """
     if fmt == "fp32" or values.size == 0:
         return values
-    if fmt not in _ROUND_IN_PLACE:
-        values[...] = number_format(fmt).round(values)
+    if not values.flags.c_contiguous:  # reshape would round a copy
+        values[...] = round_to(np.ascontiguousarray(values), fmt)
         return values
     limit = np.float32(number_format(fmt).max_value).view(np.int32)
-    bits = values.reshape(-1).view(np.int32)
-    _ROUNDERS[fmt](bits, limit, limit if saturate else _ABOVE[fmt])
+    _ROUNDERS[fmt](values.reshape(-1).view(np.int32), limit, _ABOVE[fmt])
     return values
+
+
+@kernel()
+def _signed_bits(word: Any, magnitude: Any, rounded: Any) -> Any:
+    """The sign of ``word`` on the rounded magnitude; the one NaN if it was one."""
+    if magnitude > 0x7F800000:
+        return np.int32(0x7FC00000)
+    return np.int32(np.uint32((word & 0x80000000) | rounded))
 
 
 @kernel(parallel=True)
@@ -48,12 +54,13 @@ def _round_dlfloat16(bits: Any, limit: int, above: int) -> None:
     """1-6-9: nearest, ties up; below 2**-31 * (1 + 2**-10) to zero."""
     for i in prange(bits.size):
         word = np.int64(bits[i])
-        magnitude = ((word & 0x7FFFFFFF) + 0x2000) & -0x4000
-        if magnitude < 0x30004000:
-            magnitude = 0
-        if magnitude > limit:
-            magnitude = above if (word & 0x7FFFFFFF) <= 0x7F800000 else 0x7FC00000
-        bits[i] = np.int32(np.uint32((word & 0x80000000) | magnitude))
+        magnitude = word & 0x7FFFFFFF
+        rounded = (magnitude + 0x2000) & -0x4000
+        if rounded < 0x30004000:
+            rounded = 0
+        if rounded > limit:
+            rounded = above
+        bits[i] = _signed_bits(word, magnitude, rounded)
 
 
 @kernel(parallel=True)
@@ -75,8 +82,8 @@ def _round_fp16(bits: Any, limit: int, above: int) -> None:
         else:
             rounded = (magnitude + 0xFFF + ((magnitude >> 13) & 1)) & -0x2000
         if rounded > limit:
-            rounded = above if magnitude <= 0x7F800000 else 0x7FC00000
-        bits[i] = np.int32(np.uint32((word & 0x80000000) | rounded))
+            rounded = above
+        bits[i] = _signed_bits(word, magnitude, rounded)
 
 
 @kernel(parallel=True)
@@ -87,8 +94,8 @@ def _round_bf16(bits: Any, limit: int, above: int) -> None:
         magnitude = word & 0x7FFFFFFF
         rounded = (magnitude + 0x7FFF + ((magnitude >> 16) & 1)) & -0x10000
         if rounded > limit:
-            rounded = above if magnitude <= 0x7F800000 else 0x7FC00000
-        bits[i] = np.int32(np.uint32((word & 0x80000000) | rounded))
+            rounded = above
+        bits[i] = _signed_bits(word, magnitude, rounded)
 
 
 _ROUNDERS = {"dlfloat16": _round_dlfloat16, "fp16": _round_fp16, "bf16": _round_bf16}
@@ -122,7 +129,7 @@ def _integer_codes(values: Any, step: Any, low: int, high: int, mask: int, codes
             whole = bottom
         elif whole > top:
             whole = top
-        elif not whole == whole:  # what a cast of NaN gives is the machine's choice, so it is made here
+        elif whole != whole:  # what a cast of NaN gives is the machine's choice, so it is made here
             whole = np.float32(0.0)
         codes[i] = np.uint8(np.int32(whole) & mask)
 
@@ -137,25 +144,27 @@ def radix4_codes(values: F32, exponent: int, *, odd: bool, ties_up: bool = True)
     Parameters
     ----------
     values: float32, C-contiguous, any shape; no NaN.
-    exponent: of the power-of-two scale, -120..120.
+    exponent: of the power-of-two scale, -250..250, so that it fits any float32 gradient.
 
     Returns
     -------
     uint8 codes, the same shape. Magnitudes below the first threshold become zero, above the last 64 (32).
     """
     codes = np.empty(values.shape, np.uint8)
-    # Q_odd(x) = Q_even(2 x) / 2
-    scale = np.float32(2.0 ** (exponent + int(odd)))
-    _radix4_codes(values.reshape(-1), scale, 0 if ties_up else 1, codes.reshape(-1))
+    exponent += int(odd)  # Q_odd(x) = Q_even(2 x) / 2
+    # Scales of subnormal gradients are above the range of float32, so they come in two factors.
+    first = min(max(exponent, -126), 126)
+    scales = np.float32(2.0**first), np.float32(2.0 ** (exponent - first))
+    _radix4_codes(values.reshape(-1), *scales, 0 if ties_up else 1, codes.reshape(-1))
     return codes
 
 
 @kernel(parallel=True)
-def _radix4_codes(values: Any, scale: Any, below: int, codes: Any) -> None:
+def _radix4_codes(values: Any, scale: Any, second_scale: Any, below: int, codes: Any) -> None:
     # 0.625 * 4**-3 is the first threshold: code 1. The bits of 0.625 * 4**-4 are those of code 0.
     first = np.int64(np.float32(0.625 / 256).view(np.int32)) + below
     for i in prange(values.size):
-        word = np.int64(np.float32(values[i] * scale).view(np.int32))
+        word = np.int64(np.float32(values[i] * scale * second_scale).view(np.int32))
         magnitude = ((word & 0x7FFFFFFF) - first) >> 24
         codes[i] = np.uint8(min(max(magnitude, 0), 7) | ((word >> 28) & 8))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from accelsim.network import Leaf, MatrixLayer
+from accelsim.network import Leaf, MatrixLayer, Network, Residual
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 from accelsim.recipe import Recipe
@@ -68,7 +68,9 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
         layer_works = leaf.layer.work(leaf.site, batch, formats[leaf.site.name])
         works += _with_optimizer(leaf, layer_works, formats[leaf.site.name], workload)
     works += _loss_work(workload, batch, recipe.storage)
-    forward = [_reading_input(work, leaves[0].site.name) for work in works if work.phase == "forward"]
+    forward = [work for work in works if work.phase == "forward"]
+    readers = _input_readers(workload.network, {work.layer for work in forward if work.gemms or work.reads})
+    forward = [_reading_input(work, readers) for work in forward]
     backward = [work for work in reversed(works) if work.phase != "forward"]
     memory = _memory(leaves, forward, formats, workload, batch)
     return Program((*forward, *backward), formats, memory)
@@ -154,13 +156,34 @@ def _loss_work(workload: Workload, batch: int, storage: str) -> list[LayerWork]:
     return [LayerWork("loss", "softmax_cross_entropy", "forward", (), (work,), (logits,), (gradient,))]
 
 
-def _reading_input(work: LayerWork, first_layer: str) -> LayerWork:
+def _input_readers(network: Network, reading: set[str]) -> set[str]:
+    """Layers that are given the mini-batch itself, or (of the sum of a residual block) its operands.
+
+    ``reading`` are the layers that read anything; the others change a tensor's shape or sign on its
+    way to the next.
+    """
+    for part in network.parts:
+        if isinstance(part, Residual):
+            closing = part.closing.site.name
+            branches = {"body": part.body, "shortcut": part.shortcut}
+            return {
+                reader
+                for name, branch in branches.items()
+                for reader in _input_readers(branch, reading) or {f"{closing}.{name}"}
+            }
+        if part.site.name in reading:
+            return {part.site.name}
+    return set()
+
+
+def _reading_input(work: LayerWork, readers: set[str]) -> LayerWork:
     """The first layer reads the mini-batch itself from memory, not another layer's output."""
-    if work.layer != first_layer:
-        return work
-    gemms = tuple(replace(gemm, a=replace(gemm.a, residence="input")) for gemm in work.gemms)
-    reads = tuple(replace(t, residence="input") if t.residence == "stream" else t for t in work.reads)
-    return replace(work, gemms=gemms, reads=reads)
+    if work.layer in readers and not work.reads:
+        gemms = tuple(replace(gemm, a=replace(gemm.a, residence="input")) for gemm in work.gemms)
+        return replace(work, gemms=gemms)
+    from_input = [tensor.name for tensor in work.reads if {work.layer, tensor.name} & readers]
+    reads = tuple(replace(t, residence="input") if t.name in from_input else t for t in work.reads)
+    return replace(work, reads=reads)
 
 
 def _memory(

@@ -34,7 +34,7 @@ class ActivationRule(_Keys):
     unsigned_format: FormatName
     signed_format: FormatName
     scale: Literal["cast", "pact"]
-    initial_clip: float | Literal["first_batch"] = 8.0
+    initial_clip: Annotated[float, Field(gt=0)] | Literal["first_batch"] = 8.0
     first_batch_deviations: float = Field(default=3.0, gt=0)
     clip_decay: float = Field(default=0.0, ge=0)
 
@@ -116,23 +116,41 @@ def format_names_used(recipe: Recipe) -> dict[tuple[str, ...], str]:
 
 
 def scale_faults(recipe: Recipe) -> dict[tuple[str, ...], str]:
-    """Scale rules that do not go with their formats, by key path."""
-    faults: dict[tuple[str, ...], str] = {}
-    weight = number_format(recipe.weight.format)
-    if recipe.weight.scale == "sawb" and not (weight.kind == "integer" and weight.signed):
-        faults["weight", "scale"] = f"'sawb' needs int2, int4 or int8, but the format is {weight}"
+    """Scale rules that do not go with their formats, by key path. The formats' names must be known."""
+    return {
+        **_weight_faults(recipe.weight),
+        **_activation_faults(recipe.activation),
+        **_gradient_faults(recipe.gradient),
+    }
+
+
+def _weight_faults(rule: WeightRule) -> dict[tuple[str, ...], str]:
+    fmt = number_format(rule.format)
+    signed_integer = fmt.kind == "integer" and fmt.signed
+    if rule.scale == "sawb" and not signed_integer:
+        return {("weight", "scale"): f"'sawb' needs int2, int4 or int8, but the format is {fmt}"}
+    if rule.scale == "cast" and fmt.kind == "integer":
+        return {("weight", "scale"): f"'cast' does not scale, but the format is {fmt}; {fmt} needs 'sawb'"}
+    return {}
+
+
+def _activation_faults(rule: ActivationRule) -> dict[tuple[str, ...], str]:
     for key in ("unsigned_format", "signed_format"):
-        fmt = number_format(getattr(recipe.activation, key))
-        if recipe.activation.scale == "pact" and fmt.kind != "integer":
-            faults["activation", "scale"] = f"'pact' needs an integer format, but {key} is {fmt}"
-    if number_format(recipe.activation.signed_format).kind == "integer":
-        signed = number_format(recipe.activation.signed_format).signed
-        if not signed:
-            faults["activation", "signed_format"] = f"must be signed, got {recipe.activation.signed_format}"
+        fmt = number_format(getattr(rule, key))
+        if rule.scale == "pact" and fmt.kind != "integer":
+            return {("activation", "scale"): f"'pact' needs an integer format, but {key} is {fmt}"}
+        if rule.scale == "cast" and fmt.kind == "integer":
+            return {("activation", "scale"): f"'cast' does not scale, but {key} is {fmt}; {fmt} needs 'pact'"}
+    if not number_format(rule.signed_format).signed:
+        return {("activation", "signed_format"): f"must be signed, got {rule.signed_format}"}
+    return {}
+
+
+def _gradient_faults(rule: GradientRule) -> dict[tuple[str, ...], str]:
     for key in ("input_format", "weight_format"):
-        fmt = number_format(getattr(recipe.gradient, key))
-        if recipe.gradient.scale == "gradscale" and fmt.radix != 4:
-            faults["gradient", "scale"] = f"'gradscale' needs a radix-4 format, but {key} is {fmt}"
+        fmt = number_format(getattr(rule, key))
         if fmt.kind == "integer":
-            faults["gradient", key] = f"gradients need a floating-point format, got {fmt}"
-    return faults
+            return {("gradient", key): f"gradients need a floating-point format, got {fmt}"}
+        if rule.scale == "gradscale" and fmt.radix != 4:
+            return {("gradient", "scale"): f"'gradscale' needs a radix-4 format, but {key} is {fmt}"}
+    return {}

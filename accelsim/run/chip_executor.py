@@ -46,7 +46,7 @@ class ChipExecutor:
         self.state = state
         self.training = True
         self.gradients_by_key: dict[str, F32] = {}
-        self.observed: dict[tuple[str, str], tuple[float, float, float]] | None = None
+        self.observed: dict[tuple[str, str], dict[str, float]] | None = None
         self._chip = chip
         self._recipe = recipe
         self._formats = formats
@@ -170,8 +170,7 @@ class ChipExecutor:
         if self.observed is None or not self.training:
             return
         fmt = number_format(operand.format)
-        codes = operand.array
-        magnitude = codes & 7 if fmt.kind == "float" else codes
-        saturated = float(np.mean(magnitude == fmt.max_code))
+        magnitude = np.abs(fmt.decode(operand.array))
+        saturated = float(np.mean(magnitude == fmt.max_value))
         flushed = float(np.mean((magnitude == 0) & (values != 0)))
-        self.observed[layer, role] = (saturated, flushed, operand.scale)
+        self.observed[layer, role] = {"saturated": saturated, "underflow": flushed, "scale": operand.scale}

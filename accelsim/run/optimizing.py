@@ -13,6 +13,7 @@ from accelsim.workload import Workload
 from accelsim.workload.schema import Adam, Sgd
 
 F32 = NDArray[np.float32]
+Single = np.float32
 
 
 def update(
@@ -40,7 +41,7 @@ def update(
 
 
 def _sgd(
-    state: TrainingState, key: str, gradient: F32, rule: Sgd, rate: np.float32, decay: np.float32, factor: np.float32
+    state: TrainingState, key: str, gradient: F32, rule: Sgd, rate: Single, decay: Single, factor: Single
 ) -> None:
     velocity = _optimizer_tensor(state, f"{key}/velocity", gradient.size)
     weight = state.parameters[key].reshape(-1)
@@ -48,16 +49,26 @@ def _sgd(
 
 
 def _adam(
-    state: TrainingState, key: str, gradient: F32, rule: Adam, rate: np.float32, decay: np.float32, factor: np.float32
+    state: TrainingState, key: str, gradient: F32, rule: Adam, rate: Single, decay: Single, factor: Single
 ) -> None:
     first = _optimizer_tensor(state, f"{key}/first", gradient.size)
     second = _optimizer_tensor(state, f"{key}/second", gradient.size)
     weight = state.parameters[key].reshape(-1)
-    corrections = [np.float32(1.0 / (1.0 - beta**state.step)) for beta in (rule.beta1, rule.beta2)]
+    corrections = [np.float32(1.0 / (1.0 - _power(beta, state.step))) for beta in (rule.beta1, rule.beta2)]
     adam_step(
         weight, gradient, first, second, rate, np.float32(rule.beta1), np.float32(rule.beta2),
         *corrections, np.float32(rule.epsilon), decay, factor,
     )  # fmt: skip
+
+
+def _power(factor: float, exponent: int) -> float:
+    """factor**exponent by repeated squaring, so that a run does not depend on the libm."""
+    result = 1.0
+    while exponent:
+        if exponent & 1:
+            result *= factor
+        factor, exponent = factor * factor, exponent >> 1
+    return result
 
 
 def _optimizer_tensor(state: TrainingState, key: str, size: int) -> F32:

@@ -76,9 +76,7 @@ def cost_of_step(chip: Chip, program: Program) -> dict[str, Any]:
         "clock_mhz": chip.clock_mhz.value,
         "layers": layers,
         "step_cycles": sum(layer["total_cycles"] for layer in layers),
-        "step_energy_aj": {
-            part: sum(layer["energy_aj"][part] for layer in layers) for part in COMPONENTS
-        },
+        "step_energy_aj": {part: sum(layer["energy_aj"][part] for layer in layers) for part in COMPONENTS},
         "area": chip_area(chip).as_record(),
         "memory": {
             "parameter_bytes": memory.parameter_bytes,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ Key = str
 class TrainingState:
     """Master parameters, optimiser state, scales, and how far the run is.
 
-    ``clips``: trained activation clips by layer (a parameter of the recipe, not of the network).
+    ``parameters``: those of the network and the trained activation clip of each quantised layer.
     ``gradient_exponents``: power-of-two gradient scales by layer. ``epochs``: one mapping of the
     record's epoch fields per finished epoch; ``tensors`` and ``kernels`` likewise for the record.
     """
@@ -47,6 +48,8 @@ class TrainingState:
         hashed = hashlib.sha256()
         for key in sorted(self.parameters):
             value = np.ascontiguousarray(self.parameters[key], dtype="<f4")
+            # the sign of a NaN that arithmetic makes is the host's choice
+            value = np.where(np.isnan(value), np.float32(np.nan), value)
             hashed.update(f"{key}{value.shape}".encode())
             hashed.update(value.tobytes())
         return hashed.hexdigest()
@@ -72,7 +75,7 @@ def _drawn(parameter: Parameter, key: int) -> F32:
     return drawn.astype(np.float32).reshape(parameter.shape)
 
 
-def save_checkpoint(path: Path, state: TrainingState, identity: str) -> None:
+def save_checkpoint(path: str | Path, state: TrainingState, identity: str) -> None:
     """Write a state as ``.npz``, whole or not at all. ``identity`` says which run it belongs to."""
     notes = {
         "identity": identity,
@@ -94,24 +97,38 @@ def load_checkpoint(path: Path, identity: str) -> TrainingState:
     """Read a state back.
 
     Raises `InputError` if the file is not there, is not a checkpoint, or belongs to another run
-    (another chip, workload, recipe, seed or batch).
+    (another chip, workload, recipe, data set, seed or batch, or another version of accelsim).
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        notes = json.loads(arrays.pop("notes").tobytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError("no checkpoint to resume from", str(path)) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"not a checkpoint of accelsim ({error})", str(path)) from None
-    if notes["identity"] != identity:
-        message = "the checkpoint belongs to another chip, workload, recipe, seed or batch; remove it or use another --out"
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoint: {error.strerror}", str(path)) from None
+    try:
+        owner, state = _unpacked(content)
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError("not a checkpoint of accelsim, or a damaged one", str(path)) from None
+    if owner != identity:
+        message = (
+            "the checkpoint belongs to another chip, workload, recipe, data set, seed, batch, number of "
+            "epochs or version of accelsim; remove it or use another --out"
+        )
         raise InputError(message, str(path))
+    return state
+
+
+def _unpacked(content: bytes) -> tuple[str, TrainingState]:
+    """The identity and the state that `save_checkpoint` wrote; any other bytes raise something."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    notes = json.loads(arrays.pop("notes").tobytes())
     parts: dict[str, dict[Key, F32]] = {"parameter": {}, "optimizer": {}}
     for key, value in arrays.items():
         kind, _, name = key.partition("/")
         parts[kind][name] = value
-    return TrainingState(
+    state = TrainingState(
         parts["parameter"], parts["optimizer"], notes["gradient_exponents"], notes["step"],
         notes["epochs"], notes["tensors"], notes["kernels"],
     )  # fmt: skip
+    return notes["identity"], state

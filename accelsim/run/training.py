@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.datapath.quantisers import cast
 from accelsim.errors import InputError
@@ -42,7 +43,7 @@ def train(
     batch: int | None = None,
     threads: int | None = None,
     progress: Watcher | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     resume: bool = False,
     command: str = "",
 ) -> RunRecord:
@@ -64,31 +65,35 @@ def train(
     workload = workload.adjusted(batch=batch, epochs=epochs, seed=seed)
     dataset = load_dataset(workload.data)
     if workload.batch > len(dataset.train_x):
-        raise InputError(f"must be at most the {len(dataset.train_x)} training samples, got {workload.batch}", "batch")
+        raise InputError(
+            f"must be at most the {len(dataset.train_x)} training samples, got {workload.batch}", "batch"
+        )
     program = compile_program(workload, recipe)
     cost = cost_of_step(chip, program)
     used = set_threads(threads)
-    identity = _identity(chip, workload, recipe)
+    identity = _identity(chip, workload, recipe, dataset)
     state = initial_state(workload) if not resume else load_checkpoint(_required(checkpoint), identity)
-    run = _Run(chip, workload, recipe, dataset, program, state, progress)
-    while len(state.epochs) < workload.epochs:
-        run.epoch()
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, state, identity)
+    # overflow and NaN are values of the modelled chip: a run that diverges says so in its losses
+    with np.errstate(all="ignore"):
+        run = _Run(chip, workload, recipe, dataset, program, state, progress)
+        while len(state.epochs) < workload.epochs:
+            run.epoch()
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, state, identity)
     return make_record(
         chip, workload, recipe, dataset, cost, command=command, threads=used, training=_history(state)
     )
 
 
-def _required(checkpoint: Path | None) -> Path:
+def _required(checkpoint: str | Path | None) -> Path:
     if checkpoint is None:
         raise InputError("needs the checkpoint of the run to go on with", "resume")
-    return checkpoint
+    return Path(checkpoint)
 
 
-def _identity(chip: Chip, workload: Workload, recipe: Recipe) -> str:
+def _identity(chip: Chip, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
     """What a checkpoint must share with a run to go on with it; the learning rate depends on ``epochs``."""
-    parts = (chip.source_text, workload.source_text, recipe.source_text)
+    parts = (chip.source_text, workload.source_text, recipe.source_text, dataset.sha256, __version__)
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 
@@ -156,7 +161,8 @@ class _Run:
         for step in range(self._steps):
             chosen = order[step * self._workload.batch : (step + 1) * self._workload.batch]
             self._executor.observed = {} if step == self._steps - 1 else None
-            loss, hits = self._step(self._train[0][chosen], self._train[1][chosen], number - 1 + step / self._steps)
+            x, labels = self._train[0][chosen], self._train[1][chosen]
+            loss, hits = self._step(x, labels, number - 1 + step / self._steps)
             loss_sum, correct = loss_sum + loss, correct + hits
             seen = (step + 1) * self._workload.batch
             self._tell(number, step + 1, loss_sum / (step + 1), correct / seen)
@@ -193,8 +199,8 @@ class _Run:
     def _close_epoch(self, number: int, loss: float, accuracy: float, started: float) -> None:
         test_loss, test_accuracy = self._tested()
         self._state.tensors += [
-            {"epoch": number, "layer": layer, "role": role, "saturated": high, "underflow": low, "scale": scale}
-            for (layer, role), (high, low, scale) in (self._executor.observed or {}).items()
+            {"epoch": number, "layer": layer, "role": role, **observed}
+            for (layer, role), observed in (self._executor.observed or {}).items()
         ]
         self._state.epochs.append(
             {

@@ -7,6 +7,9 @@ from accelsim.network import LAYERS, Add, Layer, Leaf, Network, Residual, Sequen
 from accelsim.workload.expansion import Entry
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of
 
+LOSS = "loss"
+"""What records call the loss; no layer may take the name."""
+
 
 class NetworkBuilder:
     """Builds one network; remembers the names given so far."""
@@ -21,8 +24,17 @@ class NetworkBuilder:
         """The network on samples of ``input_shape``. Raises `InputError` at the layer that does not fit."""
         return self._sequence(entries, input_shape, False)
 
-    def _mistake(self, path: KeyPath, message: str) -> InputError:
-        return InputError(f"{key_text(path)}: {message}", position_of(self._document, path))
+    def _mistake(self, entry: Entry, message: str) -> InputError:
+        """An error of a layer as a whole."""
+        return self._located(entry, message, position_of(self._document, entry.path))
+
+    def _located(self, entry: Entry, message: str, where: str) -> InputError:
+        """An error somewhere in a layer; a layer of a block also says which use of the block it is."""
+        use = ""
+        if entry.used_at is not None:
+            line = self._document.positions[entry.used_at][0]
+            use = f" (in the block used on line {line})"
+        return InputError(f"{key_text(entry.path)}: {message}{use}", where)
 
     def _sequence(self, entries: list[Entry], shape: tuple[int, ...], nonnegative: bool) -> Sequence:
         sequence = Sequence((), shape, nonnegative)
@@ -33,13 +45,17 @@ class NetworkBuilder:
         return sequence
 
     def _leaf(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Leaf:
-        layer = parse(LAYERS[entry.kind], _part(self._document, entry))
-        site = Site(self._name(layer, entry), shape, nonnegative, self._trained_before)
+        part = _part(self._document, entry)
+        try:
+            layer = parse(LAYERS[entry.kind], part)
+        except InputError as error:
+            raise self._located(entry, error.message, error.where) from None
+        site = Site(self._name(layer, entry, part), shape, nonnegative, self._trained_before)
         leaf = Leaf(layer, site)
         try:
             layer.output_shape(site)
         except ShapeError as error:
-            raise self._mistake(entry.path, str(error)) from None
+            raise self._mistake(entry, str(error)) from None
         self._trained_before |= any(parameter.trained for parameter in layer.parameters(site).values())
         return leaf
 
@@ -50,31 +66,36 @@ class NetworkBuilder:
         shortcut = self._sequence(entry.settings["shortcut"], shape, nonnegative)
         self._trained_before |= trained_after
         if body.output_shape != shortcut.output_shape:
-            raise self._mistake(
-                entry.path,
-                f"body gives {body.output_shape} but shortcut gives {shortcut.output_shape}; they must be equal",
-            )
+            shapes = f"body gives {body.output_shape} but shortcut gives {shortcut.output_shape}"
+            raise self._mistake(entry, f"{shapes}; they must be equal")
         closing = Add()
-        site = Site(self._name(closing, entry), body.output_shape, False, True)
+        site = Site(self._numbered(closing.kind), body.output_shape, False, True)
         return Residual(body, shortcut, Leaf(closing, site))
 
-    def _name(self, layer: Layer, entry: Entry) -> str:
+    def _name(self, layer: Layer, entry: Entry, part: YamlDocument) -> str:
         """The given name, or kind and a number; unique either way."""
         if layer.name is None:
-            self._counts[layer.kind] = self._counts.get(layer.kind, 0) + 1
-            name = f"{layer.kind}{self._counts[layer.kind]}"
-        else:
-            name = layer.name
-        if name in self._names:
-            raise self._mistake((*entry.path, "name"), f"another layer is named '{name}' already")
+            return self._numbered(layer.kind)
+        where = position_of(part, ("name",))
+        if layer.name == LOSS:
+            raise self._located(entry, f"name: '{LOSS}' is the name of the loss itself", where)
+        if layer.name in self._names:
+            raise self._located(entry, f"name: another layer is named '{layer.name}' already", where)
+        self._names.add(layer.name)
+        return layer.name
+
+    def _numbered(self, kind: str) -> str:
+        """Kind and the first number that is not taken."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        while (name := f"{kind}{self._counts[kind]}") in self._names:
+            self._counts[kind] += 1
         self._names.add(name)
         return name
 
 
 def _part(document: YamlDocument, entry: Entry) -> YamlDocument:
     """The settings of one layer as a document of their own, with their places in the file."""
-    depth = len(entry.path)
-    positions = {
-        path[depth:]: place for path, place in document.positions.items() if path[:depth] == entry.path
-    }
+    places: dict[KeyPath, KeyPath] = {(): entry.path}
+    places |= {(key,): entry.origins.get(key, (*entry.path, key)) for key in entry.settings}
+    positions = {key: document.positions[path] for key, path in places.items()}
     return YamlDocument(document.path, document.text, entry.settings, positions)

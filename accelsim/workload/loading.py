@@ -10,7 +10,7 @@ from accelsim.network import LAYERS, Network
 from accelsim.storage import find_resource
 from accelsim.workload.building import NetworkBuilder
 from accelsim.workload.datasets import dataset_names, dataset_shape
-from accelsim.workload.expansion import Expander
+from accelsim.workload.expansion import Expander, shown
 from accelsim.workload.schema import Adam, Constant, Cosine, Normalise, Sgd, Step, WorkloadKeys
 from accelsim.yamlfile import YamlDocument, parse, position_of, read_yaml
 
@@ -93,13 +93,25 @@ def _data(document: YamlDocument, name: str) -> tuple[str, tuple[int, ...], int]
     """The data set's name or absolute path, its sample shape and its number of classes."""
     where = position_of(document, ("data",))
     if name.endswith(".npz"):
-        path = (document.path.parent / name).resolve()
-        if not path.is_file():
-            raise InputError(f"data: no such file: {path}", where)
+        path = _existing(document.path.parent / name, where)
         return str(path), *dataset_shape(path)
     if name not in dataset_names():
         allowed = ", ".join(dataset_names())
         hint = nearest(name, dataset_names())
-        message = f"data: unknown data set '{name}'{hint}; allowed: {allowed}, or the path of an .npz file"
+        message = (
+            f"data: unknown data set {shown(name)}{hint}; allowed: {allowed}, or the path of an .npz file"
+        )
         raise InputError(message, where)
     return name, *dataset_shape(name)
+
+
+def _existing(path: Path, where: str) -> Path:
+    """The absolute path of a data file; ``where`` is the place of the key that names it."""
+    try:
+        path = path.resolve()
+        found = path.is_file()
+    except (OSError, ValueError):  # too long, or characters no file name can hold
+        found = False
+    if not found:
+        raise InputError(f"data: no such file: {str(path)!r}", where)
+    return path

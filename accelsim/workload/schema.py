@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -49,16 +49,23 @@ class Step(_Keys):
     schedule: Literal["step"]
     initial: Positive
     factor: float = Field(default=0.1, gt=0, lt=1)
-    milestones: tuple[int, ...] = Field(min_length=1)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
 
     def at(self, epoch: float, epochs: int) -> float:
         """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
-        passed = sum(milestone <= epoch for milestone in self.milestones)
-        return float(self.initial * self.factor**passed)
+        rate = self.initial
+        for milestone in self.milestones:
+            # not a power: that would be the libm's, and a run must not depend on it
+            rate *= self.factor if milestone <= epoch else 1.0
+        return rate
 
 
 class Cosine(_Keys):
-    """Half a cosine from ``initial`` to ``final`` over the whole run (Loshchilov and Hutter, 2017)."""
+    """Half a cosine from ``initial`` to ``final`` over the whole run (Loshchilov and Hutter, ICLR 2017).
+
+    In the first ``warmup_epochs`` the rate rises in a straight line from a tenth of ``initial`` (Goyal
+    et al., arXiv:1706.02677, section 2.2, warm up from a smaller rate); the cosine takes the rest.
+    """
 
     schedule: Literal["cosine"]
     initial: Positive
@@ -66,11 +73,11 @@ class Cosine(_Keys):
     warmup_epochs: NotNegative = 0.0
 
     def at(self, epoch: float, epochs: int) -> float:
-        """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
+        """Learning rate after ``epoch`` epochs (a fraction, below ``epochs``) of ``epochs``."""
         if epoch < self.warmup_epochs:
-            return self.initial * (epoch + 1e-3) / self.warmup_epochs
-        part = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
-        return self.final + (self.initial - self.final) * _half_cosine(min(part, 1.0))
+            return self.initial * (0.1 + 0.9 * (epoch / self.warmup_epochs))
+        part = (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
+        return self.final + (self.initial - self.final) * _half_cosine(part)
 
 
 def _half_cosine(part: float) -> float:
@@ -98,6 +105,13 @@ class Block(_Keys):
 
     parameters: dict[str, Any] = Field(default={}, description="name: default, or null for required")
     layers: list[Any] = Field(min_length=1)
+
+    @field_validator("parameters")
+    @classmethod
+    def _use_is_taken(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if "use" in parameters:
+            raise ValueError("a parameter cannot be called 'use': that key names the block")
+        return parameters
 
 
 class WorkloadKeys(_Keys):

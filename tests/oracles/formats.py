@@ -224,7 +224,8 @@ def encode(name: str, value: float | Fraction, saturate: bool = False, ties: str
     """The code a number rounds to.
 
     Integers round half to even and saturate. ``saturate`` gives the largest number where the format would
-    give an infinity or NaN for a finite value. NaN into a format without one is a ValueError.
+    give an infinity, or NaN for anything but NaN: also for an infinite value.
+    NaN into a format without one is a ValueError.
     The sign of a float zero, and of a number that flushes to zero, is kept.
     """
     negative = value < 0 or (isinstance(value, float) and math.copysign(1.0, value) < 0)
@@ -238,9 +239,9 @@ def encode(name: str, value: float | Fraction, saturate: bool = False, ties: str
         return nan_code(name)
     if is_finite(exact):
         code = magnitude_code(name, abs(exact), ties)
-        code = min(code, layout.top) if saturate else code
     else:
         code = layout.top if layout.beyond == "nothing" else layout.top + 1
+    code = min(code, layout.top) if saturate else code
     return code | layout.sign_bit if negative else code
 
 
