@@ -45,7 +45,7 @@ def assert_encodes(name: str, values: np.ndarray) -> None:
         pytest.fail(f"{name}.encode({value!r} = {value.hex()}) is {got[index]:#x}, not {wanted[index]:#x}")
 
 
-def tested_codes(name: str) -> list[int]:
+def magnitude_codes(name: str) -> list[int]:
     """All magnitude codes and the one past the top; of 32 bits the ends and a thin sample."""
     top = oracle.LADDERS[name].top
     if oracle.bits(name) <= 16:
@@ -111,7 +111,7 @@ def test_fp32_is_numpy_float32() -> None:
 @pytest.mark.parametrize("name", LADDERS)
 def test_every_midpoint_and_its_neighbours(name: str) -> None:
     """Halfway between any two rungs the tie rule decides; one float64 step aside the nearer rung wins."""
-    rungs = [(oracle.rung(name, code), oracle.rung(name, code + 1)) for code in tested_codes(name)]
+    rungs = [(oracle.rung(name, code), oracle.rung(name, code + 1)) for code in magnitude_codes(name)]
     exact = np.array([oracle.as_float(value) for low, high in rungs for value in (low, (low + high) / 2)])
     values = np.concatenate([exact, np.nextafter(exact, 0), np.nextafter(exact, math.inf)])
     assert_encodes(name, values)

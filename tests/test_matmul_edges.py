@@ -125,6 +125,26 @@ def test_sticky_bits(tmp_path: Path, name: str, heights: tuple[int, ...], lanes:
             check(chip, a[start : start + 6], b[start : start + 6].T, name, name)
 
 
+@pytest.mark.parametrize("accumulator", ["dlfloat16", "fp16", "fp32"])
+@pytest.mark.parametrize("name", ["dlfloat16", "fp16", "fp8_e5m2_ibm"])
+def test_every_spread_of_magnitudes(tmp_path: Path, name: str, accumulator: str) -> None:
+    """Chains whose products span 0, 2, 4, ... octaves: large ones first, then specks, signs mixed or not.
+
+    A fast kernel may be chosen by that spread, so each meets the oracle at the limits of what it can do.
+    """
+    rng = np.random.default_rng(12)
+    chip = write_array_chip(tmp_path, [(name, name)], rows=64, accumulator=accumulator)
+    layout = formats.LADDERS[name]
+    octaves = layout.top >> layout.fraction_bits
+    for spread in range(min(octaves, 34)):
+        low = int(rng.integers(0, octaves - spread))
+        codes = np.full((4, 70), (low + spread) << layout.fraction_bits)
+        codes[:, -3:] = low << layout.fraction_bits
+        codes += rng.integers(1, 1 << layout.fraction_bits, codes.shape)
+        codes[2:] |= np.where(rng.random((2, 70)) < 0.5, layout.sign_bit, 0)
+        check(chip, codes[1:3], codes[[0, 3]].T, name, name)
+
+
 @pytest.mark.parametrize("accumulator", ACCUMULATORS)
 def test_cancellation_between_groups(tmp_path: Path, accumulator: str) -> None:
     """x * y - x * y in two steps leaves exactly what the first rounding lost."""

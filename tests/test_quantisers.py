@@ -160,3 +160,94 @@ def test_cast_to_values(name: str) -> None:
     wanted = [formats.decode(name, formats.encode(name, float(value))) for value in values]
     assert (operand.array.dtype, operand.scale) == (np.dtype(np.float32), 1.0)
     assert operand.array.tolist() == wanted
+
+
+def test_the_published_coefficients() -> None:
+    """c1 and c2 by bits, as in the public implementation of Choi et al., SysML 2019."""
+    assert quantisers.SAWB_COEFFICIENTS == {2: (2.6, -1.71), 4: (12.035, -12.03), 8: (31.76, -35.04)}
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("weight", [0.3, -0.3, 100.0, 1e-4])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_sawb_of_one_weight(bits: int, weight: float, storage: str) -> None:
+    """One weight is its own root mean square and mean: clip (c1 + c2)|w|, or |w| where that is negative."""
+    single = np.array([[weight]], np.float32)
+    operand = quantisers.sawb(single, number_format(f"int{bits}"), storage)
+    clip = quantisers.sawb_clip(single, bits)
+    factor = sum(quantisers.SAWB_COEFFICIENTS[bits])
+    assert clip == pytest.approx(abs(weight) * (factor if factor > 0 else 1), rel=1e-3)
+    levels = quantise.sawb_levels(bits)
+    assert operand.scale == formats.decode(storage, formats.encode(storage, Fraction(clip) / levels))
+    assert operand.array.shape == (1, 1)
+    wanted = integer_codes(single.reshape(-1), operand.scale, -levels, levels, bits)
+    assert operand.array.reshape(-1).tolist() == wanted
+
+
+@pytest.mark.parametrize("weight", [1e-12, 1e12, math.inf, math.nan])
+def test_sawb_beyond_the_storage_format(weight: float) -> None:
+    """A step that the 16 bits cannot hold gives codes all the same: scale 1 below the range, NaN above."""
+    operand = quantisers.sawb(np.float32([weight, 0.0]), number_format("int4"), "dlfloat16")
+    assert operand.array[1] == 0
+    assert operand.scale == 1.0 if weight < 1 else math.isnan(operand.scale)
+
+
+@pytest.mark.parametrize("name", ["int4", "uint4"])
+def test_pact_inside_and_above(name: str) -> None:
+    """At 0 and at the clip no gradient passes; signed formats pass 0 and are cut on both sides."""
+    values = np.float32([-3, -2, -1, -0.0, 0, 1e-30, 1, 2, 3])
+    result = quantisers.pact(values, number_format(name), 2.0, "dlfloat16")
+    if name == "uint4":
+        assert result.inside.tolist() == [False] * 5 + [True, True, False, False]
+        assert result.above.tolist() == [False] * 7 + [True, True]
+        assert result.operand.array.tolist() == [0, 0, 0, 0, 0, 0, 8, 15, 15]
+    else:
+        assert result.inside.tolist() == [False, False] + [True] * 5 + [False, False]
+        assert result.above.tolist() == [True, True] + [False] * 5 + [True, True]
+        assert result.operand.array.tolist() == [9, 9, 16 - 4, 0, 0, 0, 4, 7, 7]
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])
+def test_pact_with_a_clip_that_training_has_spoilt(clip: float) -> None:
+    """A clip at zero, below it, or not a number gives codes without a warning: a run may diverge."""
+    values = np.float32([-1, 0, 1, math.nan, math.inf])
+    result = quantisers.pact(values, number_format("uint4"), clip, "dlfloat16")
+    assert result.operand.array.max() <= 15
+    assert not (result.inside & result.above).any()
+
+
+def test_votes_at_32_and_64_exactly() -> None:
+    """32 still doubles, just above it stays, 64 stays, just above halves (Sun et al. 2020, section 3.2)."""
+    for exponent in (-40, 0, 40, 150):
+        scale = 2.0**-exponent
+        above = [math.nextafter(edge, math.inf) for edge in (32.0, 64.0)]
+        votes = [quantisers.gradscale_vote(m * scale, exponent) for m in (32.0, above[0], 64.0, above[1])]
+        assert votes == [1, 0, 0, -1]
+
+
+@pytest.mark.parametrize("largest", [0.0, math.inf, math.nan])
+def test_gradients_that_give_no_vote(largest: float) -> None:
+    """All-zero gradients and overflowed ones keep the scale, so that it cannot run away; they start at 1."""
+    assert [quantisers.gradscale_vote(largest, exponent) for exponent in (-5, 0, 9)] == [0, 0, 0]
+    assert quantisers.first_gradscale(largest) == 0
+
+
+def test_first_gradscale_of_every_power() -> None:
+    """Every power of two a float32 holds, and the numbers beside it, is moved into (32, 64]."""
+    powers = np.ldexp(np.float32(1), np.arange(-149, 128)).astype(np.float32)
+    near = [powers, np.nextafter(powers, np.float32(0)), np.nextafter(powers, np.float32(math.inf))]
+    for largest in np.concatenate(near).tolist():
+        if largest:
+            assert 32 < math.ldexp(largest, quantisers.first_gradscale(largest)) <= 64
+
+
+@pytest.mark.parametrize("largest", [2.0**-149, 3e-42, 1e-38, 3e38])
+def test_gradients_at_the_ends_of_single_precision(largest: float) -> None:
+    """Even there the first scale puts the largest gradient on the largest codes, and the scale undoes it."""
+    values = np.float32([largest, -largest, 0.0])
+    exponent = quantisers.first_gradscale(float(values[0]))
+    for name, odd in (("fp4_r4_even", False), ("fp4_r4_odd", True)):
+        operand = quantisers.gradient_codes(values, number_format(name), exponent, "up")
+        scaled = [math.ldexp(float(value), exponent) for value in values]
+        assert operand.array.tolist() == [quantise.radix4_code(value, odd) for value in scaled]
+        assert operand.scale == 2.0**-exponent

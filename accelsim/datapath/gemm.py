@@ -17,6 +17,8 @@ from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
 
+_SINGLE_BITS = 24  # significand of a float32
+
 
 def accumulate(plan: Plan, a: Matrix, b: Matrix) -> tuple[F32, str]:
     """The raw sums of one GEMM in the accumulator's format, and the kernel that computed them.
@@ -41,16 +43,20 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix) -> tuple[F32, str]:
 def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str) -> tuple[F32, str]:
     """The product of two operands as the chip writes it, and the kernel that computed it.
 
-    Sums in the accumulator's format, then one 16-bit multiply by the scales, then one rounding. The scales of both operands are combined into one factor whose significand has the storage
-    format's width; powers of two (GradScale) move its exponent only and cost no precision.
+    Sums in the accumulator's format, then one 16-bit multiply by the scales, then one rounding. The
+    scales of both operands are combined into one factor whose significand has the storage format's
+    width; powers of two (GradScale) move its exponent only and cost no precision.
     """
     sums, kernel = accumulate(plan, _matrix(a), _matrix(b))
-    factor = combined_scale(a.scale, b.scale, number_format(storage))
-    if factor != 1.0:
-        sums *= np.float32(factor)
-    if factor != 1.0 or plan.accumulator != storage:
-        round_to(sums, storage)
-    return sums, kernel
+    stored = number_format(storage)
+    factor = combined_scale(a.scale, b.scale, stored)
+    if factor == 1.0:
+        return (sums if plan.accumulator == storage else round_to(sums, storage)), kernel
+    if number_format(plan.accumulator).significand_bits + stored.significand_bits > _SINGLE_BITS:
+        # the product does not fit in a float32: it would be rounded there, and again when it is stored
+        return np.asarray(stored.round(sums.astype(np.float64) * factor), np.float32), kernel
+    sums *= np.float32(factor)
+    return round_to(sums, storage), kernel
 
 
 def combined_scale(a_scale: float, b_scale: float, storage: NumberFormat) -> float:

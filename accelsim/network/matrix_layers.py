@@ -26,9 +26,8 @@ class MatrixLayer(Layer):
         "or last layer; 'recipe': as the recipe says",
     )
 
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether every output channel sees one input channel only."""
+    def is_depthwise(self, site: Site) -> bool:
+        """Whether there are groups and every output channel sees one input channel only."""
         return False
 
     def fan_in(self, site: Site) -> int:
@@ -235,11 +234,12 @@ class Conv2d(MatrixLayer):
     padding: int | None = Field(
         default=None, ge=0, le=63, description="zeros at each edge; default kernel // 2"
     )
-    groups: int = Field(default=1, ge=1, description="independent groups; = channels is depthwise")
+    groups: int = Field(
+        default=1, ge=1, description="as many groups as input channels is depthwise"
+    )
 
-    @property
-    def is_depthwise(self) -> bool:
-        return self.groups > 1 and self.groups == self.channels
+    def is_depthwise(self, site: Site) -> bool:
+        return self.groups > 1 and self.groups == site.input_shape[2]
 
     @property
     def edge(self) -> int:

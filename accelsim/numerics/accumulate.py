@@ -7,10 +7,13 @@ Wang et al., NeurIPS 2018, section 2.3.
 
 Kernels, tried in this order; each name is what a record reports:
 
-- ``simd_exact``: single precision carries every add of the inner accumulation exactly, because
-  all products are multiples of one unit and stay below 2**24 of it.
-- ``simd_sticky``: single precision with the dropped part tracked.
+- ``i8``, ``i16``: group sums by integer dot products of bytes or 16-bit words;
+- ``f32``: group sums in single precision;
 - ``general``: exact expansions; any format, infinities and NaNs, overflow.
+
+The first three end in ``_exact`` where single precision carries every add of the inner accumulation
+exactly (all products are multiples of one unit and stay below 2**24 of it), else in ``_sticky``: the
+dropped part is tracked.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from numba import get_num_threads, prange
 from numba.extending import overload, register_jitable
@@ -28,7 +30,14 @@ from numpy.typing import NDArray
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.exact_sum import accumulate_general, rounding_fields
 from accelsim.numerics.formats import NumberFormat, number_format
-from accelsim.numerics.tile_kernel import ROUNDINGS, TileConfig, accumulate_tile
+from accelsim.numerics.tile_kernel import (
+    INTERLEAVE,
+    ROUNDINGS,
+    TileConfig,
+    accumulate_tile,
+    instruction_set,
+    vector_width,
+)
 
 _EXACT_INTEGERS = 2**24  # single precision holds every integer up to here
 _K_BLOCK = 1024  # products between two visits of a tile; a matter of cache, not of bits
@@ -59,13 +68,6 @@ class Matrix:
 
     array: NDArray[Any]
     format: NumberFormat
-
-    @property
-    def table(self) -> NDArray[np.float32]:
-        """float32 values of all codes (of one element where the array holds values)."""
-        if self.array.dtype == np.float32:
-            return np.zeros(1, np.float32)
-        return _value_table(self.format)
 
     def values(self) -> NDArray[np.float32]:
         """The operand's values, float32, the same shape."""
@@ -101,11 +103,10 @@ def multiply(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[np.float
     if min(m, k, n) == 0:
         return out, "empty"
     choice = choose_kernel(rule, a, b)
-    if choice is None:
-        _multiply_general(rule, a, b, out)
-        return out, "general"
-    _multiply_tiled(rule, choice, a, b, out)
-    return out, "simd_sticky" if choice.sticky_inner else "simd_exact"
+    if choice is not None and _multiply_tiled(rule, choice, a, b, out):
+        return out, f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
+    _multiply_general(rule, a, b, out)
+    return out, "general"
 
 
 def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None:
@@ -113,6 +114,8 @@ def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None
 
     A rounded sum never exceeds twice the sum of magnitudes, because the sum before the last product
     is itself a candidate of the rounding; so four times the sum of magnitudes bounds the outer sum.
+    Where that bound does not exclude overflow, the tile watches its sums, and an overflow seen
+    sends the product to the general kernel.
     """
     if rule.accumulator not in ROUNDINGS:
         return None
@@ -120,7 +123,8 @@ def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None
     k = a.array.shape[1]
     unit = a.format.unit * b.format.unit
     largest_product = a.largest() * b.largest()
-    if not 4.0 * k * largest_product < accumulator.max_value or unit < 2.0**-120:
+    bound = 4.0 * k * largest_product
+    if not bound < 2.0**120 or unit < 2.0**-120:
         return None
     if rule.lanes == 1:
         group_exact = a.format.significand_bits + b.format.significand_bits <= 24
@@ -131,26 +135,45 @@ def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None
     inner_exact = 2.0 * min(rule.chunk, k) * largest_product <= _EXACT_INTEGERS * unit
     smallest_normal = 2.0 ** (1 - accumulator.bias)
     rows, vectors, width = _tile_shape(b.array.shape[1])
+    underflow = unit < smallest_normal
+    carrier = "f32" if underflow else _carrier_of(rule.lanes, a, b)
     return TileConfig(
         rounding=rule.accumulator,
         lanes=rule.lanes,
         sticky_inner=not inner_exact,
-        underflow=unit < smallest_normal,
+        underflow=underflow,
         rows=rows,
         vectors=vectors,
         width=width,
+        carrier=carrier,
+        corrected=carrier == "i8" and a.format.signed,
+        watched=bound >= accumulator.max_value,
     )
 
 
-@cache
-def _vector_width() -> int:
-    features = llvmlite.binding.get_host_cpu_features()
-    return 16 if features.get("avx512f") else 8
+def _carrier_of(lanes: int, a: Matrix, b: Matrix) -> str:
+    """The narrowest integers that hold both operands in units of their formats, or f32.
+
+    Bytes: ``a`` is made unsigned by an offset; two products must fit in 16 signed bits, and so must
+    the sum of a group's (half of it, as two sums run side by side).
+    """
+    coded = a.array.dtype == np.uint8 and b.array.dtype == np.uint8
+    if not coded or instruction_set() == "portable":
+        return "f32"
+    a_top, b_top = _largest_integer(a.format), _largest_integer(b.format)
+    if lanes % 4 == 0 and b_top <= 127 and lanes * (2 * a_top + 1) * b_top < 2**15:
+        return "i8"
+    return "i16" if lanes % 2 == 0 and max(a_top, b_top) < 2**15 else "f32"
+
+
+def _largest_integer(fmt: NumberFormat) -> int:
+    """The largest magnitude of a format in its unit (-8 of int4 is 8)."""
+    return int(np.abs(_value_table(fmt)).max() / fmt.unit)
 
 
 def _tile_shape(n: int) -> tuple[int, int, int]:
     """(rows, vectors, width) of the register tile: narrow results get a tall tile."""
-    width = _vector_width()
+    width = vector_width()
     return (8, 1, width) if n <= width else (4, 2, width)
 
 
@@ -163,15 +186,54 @@ def _multiply_general(rule: Accumulation, a: Matrix, b: Matrix, out: NDArray[np.
 
 def _multiply_tiled(
     rule: Accumulation, tile: TileConfig, a: Matrix, b: Matrix, out: NDArray[np.float32]
-) -> None:
+) -> bool:
+    """Multiply into ``out``; false if the accumulator would have overflowed (``out`` is then void)."""
     m, k = a.array.shape
     chunk = -(-min(rule.chunk, k) // rule.lanes) * rule.lanes
     block = chunk * max(1, _K_BLOCK // chunk)
     tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (tile.rows * 4 * get_num_threads()))))
-    panels = _pack_panels(_flat(b.array), b.table, *_steps(b.array), k, out.shape[1], tile.cols, rule.lanes)
+    offset = _largest_integer(a.format) if tile.corrected else 0
+    side_by_side = INTERLEAVE[tile.carrier]
+    panels = _pack_panels(
+        _flat(b.array), _table(b, tile.carrier, 0), *_steps(b.array),
+        k, out.shape[1], tile.cols, rule.lanes, side_by_side,
+    )  # fmt: skip
+    start = _start_sums(panels, rule.lanes, offset) if offset else np.zeros((1, 1, 1), np.int32)
+    unit = 1.0 if tile.carrier == "f32" else a.format.unit * b.format.unit
+    peaks = np.zeros((-(-m // (tiles_per_block * tile.rows)), tile.width), np.float32)
     _tiled_kernel(tile.pack())(
-        _flat(a.array), a.table, *_steps(a.array), panels, k, chunk, block, tiles_per_block, out
-    )
+        _flat(a.array), _table(a, tile.carrier, offset), *_steps(a.array), panels, start,
+        k, chunk, block, tiles_per_block, np.float32(unit), peaks, out,
+    )  # fmt: skip
+    return float(peaks.max()) * unit <= number_format(rule.accumulator).max_value
+
+
+def _table(operand: Matrix, carrier: str, offset: int) -> NDArray[Any]:
+    """What each code becomes in a packed operand; for values, one element that tells the type."""
+    if operand.array.dtype == np.float32:
+        return np.zeros(1, np.float32)
+    values = _value_table(operand.format)
+    if carrier == "f32":
+        return values
+    integers = values / operand.format.unit + offset
+    return integers.astype(np.int16 if carrier == "i16" else np.uint8 if offset else np.int8)
+
+
+@kernel(parallel=True)
+def _start_sums(panels: Any, lanes: int, offset: int) -> Any:
+    """-offset times the sum of each group of b: what an offset on all of a adds too much.
+
+    panels (panels, k / i, cols, i) -> int32 (panels, groups, cols).
+    """
+    count, steps, cols, side = panels.shape
+    per_group = lanes // side
+    start = np.zeros((count, steps // per_group, cols), np.int32)
+    for p in prange(count):
+        for step in range(steps):
+            for j in range(cols):
+                for i in range(side):
+                    start[p, step // per_group, j] -= offset * panels[p, step, j, i]
+    return start
 
 
 def _flat(array: NDArray[Any]) -> NDArray[Any]:
@@ -203,67 +265,98 @@ def _carrier_of_type(table, element):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def _pack_panels(
-    b: Any, table: Any, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int
+    b: Any, table: Any, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int, side: int
 ) -> Any:
-    """b as panels of ``cols`` columns, (panels, k padded to whole groups, cols), zeros where ragged."""
-    k_padded = -(-k // lanes) * lanes
-    panels = np.zeros((-(-n // cols), k_padded, cols), np.float32)
+    """b as (panels, k / side, cols, side): panels of ``cols`` columns, ``side`` neighbours of k together.
+
+    k is padded to whole groups; padding is zero.
+    """
+    padded = -(-k // lanes) * lanes
+    panels = np.zeros((-(-n // cols), padded // side, cols, side), table.dtype)
+    whole = k // side
     for p in prange(panels.shape[0]):
         width = min(cols, n - p * cols)
-        for i in range(k):
+        for step in range(whole):
+            at = step * side * row_step + p * cols * col_step
             for j in range(width):
-                panels[p, i, j] = _carrier(table, b[i * row_step + (p * cols + j) * col_step])
+                for i in range(side):
+                    panels[p, step, j, i] = _carrier(table, b[at + i * row_step + j * col_step])
+        for i in range(k - whole * side):
+            at = (whole * side + i) * row_step + p * cols * col_step
+            for j in range(width):
+                panels[p, whole, j, i] = _carrier(table, b[at + j * col_step])
     return panels
 
 
 @register_jitable
-def _pack_rows(a, table, row_step, col_step, first_row, rows, first_k, last_k, packed, height):  # type: ignore[no-untyped-def]
-    """``rows`` rows of a between ``first_k`` and ``last_k`` as (k, height), zeros where ragged."""
-    packed[:] = 0
-    start = first_row * row_step
-    for i in range(first_k, last_k):
-        place = (i - first_k) * height
-        for r in range(rows):
-            packed[place + r] = _carrier(table, a[start + r * row_step + i * col_step])
+def _pack_rows(a, table, row_step, col_step, first_row, rows, first_k, last_k, packed, height, side):  # type: ignore[no-untyped-def]
+    """``rows`` rows of a between ``first_k`` and ``last_k`` as (k / side, height, side), zeros where ragged."""
+    whole = (last_k - first_k) // side
+    if rows < height or whole * height * side < packed.size:
+        packed[:] = 0
+    if row_step == 1:  # a transposed operand: neighbours in memory are rows
+        for i in range(last_k - first_k):
+            line = a[(first_k + i) * col_step + first_row :]
+            place = (i // side) * height * side + i % side
+            for r in range(rows):
+                packed[place + r * side] = _carrier(table, line[r])
+        return
+    for r in range(rows):
+        at = (first_row + r) * row_step + first_k * col_step
+        line = a[at : at + (last_k - first_k)]
+        target = packed[r * side :]
+        for step in range(whole):
+            for i in range(side):
+                target[step * height * side + i] = _carrier(table, line[step * side + i])
+        for i in range(last_k - first_k - whole * side):
+            target[whole * height * side + i] = _carrier(table, line[whole * side + i])
 
 
 @cache
 def _tiled_kernel(config: int) -> Any:
     """The compiled loop nest around one tile configuration."""
     tile = TileConfig.unpack(config)
-    height, cols, lanes = tile.rows, tile.cols, tile.lanes
+    height, cols, lanes, side = tile.rows, tile.cols, tile.lanes, INTERLEAVE[tile.carrier]
     size = height * cols
 
     @kernel(parallel=True)
-    def multiply_tiles(a, table, row_step, col_step, panels, k, chunk, block, tiles_per_block, out):  # type: ignore[no-untyped-def]
+    def multiply_tiles(  # type: ignore[no-untyped-def]
+        a, table, row_step, col_step, panels, start, k, chunk, block, tiles_per_block, unit, peaks, out
+    ):
         m, n = out.shape
+        count = panels.shape[0]
         block_rows = tiles_per_block * height
+        flat = panels.reshape(-1)
+        starts = start.reshape(-1)
+        peak = peaks.reshape(-1)
+        width = peaks.shape[1]
         for part in prange(-(-m // block_rows)):
             top = part * block_rows
             tiles = -(-min(block_rows, m - top) // height)
-            sums = np.zeros(tiles * panels.shape[0] * size, np.float32)
-            packed = np.empty(-(-min(block, k) // lanes) * lanes * height, np.float32)
-            flat = panels.reshape(-1)
+            sums = np.zeros(tiles * count * size, np.float32)
+            packed = np.empty(-(-min(block, k) // lanes) * lanes * height, table.dtype)
             for first in range(0, k, block):
                 last = min(first + block, k)
                 groups = -(-(last - first) // lanes)
                 for t in range(tiles):
                     row = top + t * height
-                    _pack_rows(
-                        a, table, row_step, col_step, row, min(height, m - row), first, last, packed, height
-                    )
-                    for p in range(panels.shape[0]):
-                        at = (p * panels.shape[1] + first) * cols
-                        place = (t * panels.shape[0] + p) * size
-                        accumulate_tile(config, packed, 0, flat, at, sums, place, groups, chunk // lanes)
+                    rows = min(height, m - row)
+                    _pack_rows(a, table, row_step, col_step, row, rows, first, last, packed, height, side)
+                    for p in range(count):
+                        at = (p * panels.shape[1] + first // side) * cols * side
+                        start_at = (p * start.shape[1] + first // lanes) * cols if start.size > 1 else 0
+                        place = (t * count + p) * size
+                        accumulate_tile(
+                            config, packed, 0, flat, at, sums, place, starts, start_at,
+                            peak, part * width, groups, chunk // lanes,
+                        )  # fmt: skip
             for t in range(tiles):
-                for p in range(panels.shape[0]):
-                    place = (t * panels.shape[0] + p) * size
+                for p in range(count):
+                    place = (t * count + p) * size
                     for r in range(min(height, m - top - t * height)):
                         for j in range(min(cols, n - p * cols)):
                             # adding +0 makes a negative zero positive
-                            out[top + t * height + r, p * cols + j] = sums[place + r * cols + j] + np.float32(
-                                0
-                            )
+                            value = sums[place + r * cols + j] * unit + np.float32(0)
+                            out[top + t * height + r, p * cols + j] = value
 
     return multiply_tiles

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numba
 
+_CONFIG: Any = numba.config  # its attributes come from the environment, so no type checker knows them
 _KERNEL_FLOORS = ("numerics", "datapath")
 
 
@@ -39,11 +41,9 @@ def cache_folder() -> str:
     """The folder of compiled kernels, below the user's cache folder or, failing that, a temporary one."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(home) / "accelsim" / source_digest()
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return tempfile.mkdtemp(prefix="accelsim-kernels-")
-    return str(folder)
+    return str(folder) if os.access(folder, os.W_OK) else tempfile.mkdtemp(prefix="accelsim-kernels-")
 
 
 def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -53,19 +53,19 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        before = numba.config.CACHE_DIR
+        before = _CONFIG.CACHE_DIR
         if not os.environ.get("NUMBA_CACHE_DIR"):
-            numba.config.CACHE_DIR = cache_folder()
+            _CONFIG.CACHE_DIR = cache_folder()
         try:
             return numba.njit(cache=True, parallel=parallel)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            _CONFIG.CACHE_DIR = before
 
     return decorate
 
 
 def set_threads(count: int | None) -> int:
     """Use ``count`` threads (all of the machine's when None); returns the number in use."""
-    available = int(numba.config.NUMBA_NUM_THREADS)
+    available = int(_CONFIG.NUMBA_NUM_THREADS)
     numba.set_num_threads(available if count is None else max(1, min(count, available)))
     return int(numba.get_num_threads())

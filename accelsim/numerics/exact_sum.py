@@ -40,7 +40,7 @@ def rounding_fields(fmt: NumberFormat, *, saturate: bool) -> tuple[Any, Any]:
 
 
 @kernel()
-def round_double(value: float, fields: Any, limits: Any) -> float:
+def round_double(value: float, fields: Any, limits: Any) -> Any:
     """``value`` (float64) rounded once to the format; zero comes out as +0."""
     if value == 0.0:
         return 0.0
@@ -85,7 +85,7 @@ def _grow(expansion: Any, length: int, term: float) -> int:
 
 
 @kernel()
-def _round_to_odd(expansion: Any, length: int) -> float:
+def _round_to_odd(expansion: Any, length: int) -> Any:
     """The sum of the expansion, rounded to odd in float64 (sticky in the last bit)."""
     if length == 0:
         return 0.0
@@ -105,7 +105,7 @@ def _round_to_odd(expansion: Any, length: int) -> float:
 @kernel()
 def _add_group(
     psum: float, a: Any, b: Any, first: int, last: int, fields: Any, limits: Any, work: Any
-) -> float:
+) -> Any:
     """``psum`` plus the exact products of ``a[first:last] * b[first:last]``, rounded once."""
     length = _grow(work, 0, psum)
     special = 0.0

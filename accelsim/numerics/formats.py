@@ -131,7 +131,7 @@ class NumberFormat:
         array = _checked_codes(self, codes)
         if self.bits == 32:
             return array.astype(np.uint32).view(np.float32).astype(np.float64)
-        return _decode_table(self)[array]
+        return np.asarray(_decode_table(self)[array])
 
     def encode(self, values: ArrayLike) -> Codes:
         """Codes of ``values``, each rounded once to the nearest value of the format.
@@ -280,7 +280,9 @@ _FORMATS: dict[str, NumberFormat] = {
         *(NumberFormat(f"uint{n}", n, "integer", signed=False, source="unsigned binary") for n in (2, 4, 8)),
         _radix4("fp4_r4_even", 0),
         _radix4("fp4_r4_odd", -1),
-        _minifloat("fp4_e3m0", 3, 0, 4, lowest_binade="zero", ties="up", source="radix-2 1-3-0, Sun et al. 2020"),
+        _minifloat(
+            "fp4_e3m0", 3, 0, 4, lowest_binade="zero", ties="up", source="radix-2 1-3-0, Sun et al. 2020"
+        ),
         _minifloat("fp4_e2m1", 2, 1, 1, source=_OCP),
         _minifloat("fp4_e1m2", 1, 2, 1, source="1-1-2 minifloat, bias 1"),
         _minifloat("fp6_e2m3", 2, 3, 1, source=_OCP),
@@ -294,7 +296,7 @@ _FORMATS: dict[str, NumberFormat] = {
             source="Agrawal et al., ARITH 2019 (DLFloat 1-6-9)",
         ),
         _minifloat("fp16", 5, 10, 15, specials="ieee", saturates=False, source="IEEE 754-2019 binary16"),
-        _minifloat("bf16", 8, 7, 127, specials="ieee", saturates=False, source="bfloat16: binary32 cut to 16 bits"),
+        _minifloat("bf16", 8, 7, 127, specials="ieee", saturates=False, source="bfloat16: half a binary32"),
         _minifloat("fp32", 8, 23, 127, specials="ieee", saturates=False, source="IEEE 754-2019 binary32"),
     ]
 }  # fmt: skip

@@ -53,7 +53,7 @@ def _signed_bits(word: Any, magnitude: Any, rounded: Any) -> Any:
 def _round_dlfloat16(bits: Any, limit: int, above: int) -> None:
     """1-6-9: nearest, ties up; below 2**-31 * (1 + 2**-10) to zero."""
     for i in prange(bits.size):
-        word = np.int64(bits[i])
+        word: Any = np.int64(bits[i])
         magnitude = word & 0x7FFFFFFF
         rounded = (magnitude + 0x2000) & -0x4000
         if rounded < 0x30004000:
@@ -67,12 +67,12 @@ def _round_dlfloat16(bits: Any, limit: int, above: int) -> None:
 def _round_fp16(bits: Any, limit: int, above: int) -> None:
     """IEEE half: nearest even; subnormals are multiples of 2**-24."""
     for i in prange(bits.size):
-        word = np.int64(bits[i])
+        word: Any = np.int64(bits[i])
         magnitude = word & 0x7FFFFFFF
         # dropped bits: 13, and one more for each binade below the normal range
         drop = np.int64(13) + max(np.int64(0), 113 - (magnitude >> 23))
         if drop > 25:
-            rounded = np.int64(0)
+            rounded: Any = np.int64(0)
         elif drop > 13:
             # significand with its hidden bit, rounded to a multiple of 2**drop, and back to a float
             significand = (magnitude & 0x7FFFFF) | 0x800000
@@ -90,7 +90,7 @@ def _round_fp16(bits: Any, limit: int, above: int) -> None:
 def _round_bf16(bits: Any, limit: int, above: int) -> None:
     """bfloat16: nearest even on the upper half of a float32."""
     for i in prange(bits.size):
-        word = np.int64(bits[i])
+        word: Any = np.int64(bits[i])
         magnitude = word & 0x7FFFFFFF
         rounded = (magnitude + 0x7FFF + ((magnitude >> 16) & 1)) & -0x10000
         if rounded > limit:
@@ -164,7 +164,7 @@ def _radix4_codes(values: Any, scale: Any, second_scale: Any, below: int, codes:
     # 0.625 * 4**-3 is the first threshold: code 1. The bits of 0.625 * 4**-4 are those of code 0.
     first = np.int64(np.float32(0.625 / 256).view(np.int32)) + below
     for i in prange(values.size):
-        word = np.int64(np.float32(values[i] * scale * second_scale).view(np.int32))
+        word: Any = np.int64(np.float32(values[i] * scale * second_scale).view(np.int32))
         magnitude = ((word & 0x7FFFFFFF) - first) >> 24
         codes[i] = np.uint8(min(max(magnitude, 0), 7) | ((word >> 28) & 8))
 

@@ -1,9 +1,14 @@
-"""The inner tile of a GEMM in portable vector IR: a register tile of accumulators, k in order.
+"""The inner tile of a GEMM in vector IR: a register tile of accumulators, k in order.
 
 One tile is ``rows`` x ``vectors * width`` outputs. Per group of ``lanes`` products the exact group sum
 is added to the partial sum and rounded once; per chunk the partial sum is added to the outer
 accumulator and rounded once (accumulate.py says when single precision may carry that exactly, and
 only then calls this). The vector width changes the speed, never a bit.
+
+Products come from one of three carriers. ``f32`` multiplies in single precision (portable to any
+machine). ``i8`` and ``i16`` hold operands as integers in units of their formats and use the dot-product
+instructions of x86 (four products of bytes or two of 16-bit words to a 32-bit lane); the sums, integers
+below 2**24, then become floats and are rounded by the same code. All carriers give the same bits.
 
 The code that emits instructions keeps their order; none may be reassociated. ``llvm.fmuladd`` may or
 may not fuse, which is harmless here because every product is exact in single precision.
@@ -12,8 +17,10 @@ may not fuse, which is harmless here because every product is exact in single pr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -23,6 +30,26 @@ _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
 ROUNDINGS = ("dlfloat16", "fp16", "fp32")
+CARRIERS = ("f32", "i8", "i16")
+INTERLEAVE = {"f32": 1, "i8": 4, "i16": 2}
+"""Neighbours along k that lie side by side in a packed operand, by carrier."""
+
+
+@cache
+def instruction_set() -> str:
+    """What integer dot products are made of here: ``vnni``, ``avx512``, ``avx2`` or ``portable`` (none)."""
+    try:
+        features = llvmlite.binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on every system
+        return "portable"
+    if features.get("avx512bw"):
+        return "vnni" if features.get("avx512vnni") else "avx512"
+    return "avx2" if features.get("avx2") else "portable"
+
+
+def vector_width() -> int:
+    """float32 elements in a vector register here."""
+    return 16 if instruction_set() in ("vnni", "avx512") else 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +58,10 @@ class TileConfig:
 
     ``sticky_inner`` keeps track of what a single-precision add dropped, so that the rounding to the
     accumulator's format is the only one; the add of the outer accumulator always does.
-    ``underflow`` says that sums below the accumulator's normal range can occur.
+    ``underflow`` says that sums below the accumulator's normal range can occur. ``corrected``: the
+    bytes of ``a`` were made unsigned by an offset, and the sums start from what that adds too much.
+    ``watched``: the largest magnitude of any rounded sum is noted, so that the caller can tell
+    afterwards whether the accumulator would have overflowed.
     """
 
     rounding: str
@@ -41,6 +71,9 @@ class TileConfig:
     rows: int
     vectors: int
     width: int
+    carrier: str = "f32"
+    corrected: bool = False
+    watched: bool = False
 
     @property
     def cols(self) -> int:
@@ -50,7 +83,8 @@ class TileConfig:
     def pack(self) -> int:
         """The configuration as one integer: Numba hands integers to an intrinsic as literals."""
         word = ROUNDINGS.index(self.rounding) | self.lanes << 4 | self.rows << 12 | self.vectors << 16
-        return word | self.width << 20 | int(self.sticky_inner) << 28 | int(self.underflow) << 29
+        word |= self.width << 20 | int(self.sticky_inner) << 28 | int(self.underflow) << 29
+        return word | CARRIERS.index(self.carrier) << 30 | int(self.corrected) << 32 | int(self.watched) << 33
 
     @staticmethod
     def unpack(word: int) -> TileConfig:
@@ -63,11 +97,17 @@ class TileConfig:
             width=word >> 20 & 0xFF,
             sticky_inner=bool(word >> 28 & 1),
             underflow=bool(word >> 29 & 1),
+            carrier=CARRIERS[word >> 30 & 3],
+            corrected=bool(word >> 32 & 1),
+            watched=bool(word >> 33 & 1),
         )
 
 
 class _Emitter:
-    """Writes the instructions of one tile. Shapes: a (k, rows), b (k, cols), c (rows, cols), float32."""
+    """Writes the instructions of one tile.
+
+    Shapes: a (k / i, rows, i), b (k / i, cols, i) with i neighbours of k side by side, c (rows, cols).
+    """
 
     def __init__(self, builder: ir.IRBuilder, config: TileConfig) -> None:
         self.builder = builder
@@ -77,6 +117,7 @@ class _Emitter:
         name = f"llvm.fmuladd.v{config.width}f32"
         signature = ir.FunctionType(self.floats, [self.floats] * 3)
         self.fmuladd = cgutils.get_or_insert_function(builder.module, signature, name)
+        self.peak = cgutils.alloca_once_value(builder, self.int_const(0))
 
     def float_const(self, value: float) -> ir.Constant:
         return ir.Constant(self.floats, [value] * self.config.width)
@@ -104,28 +145,98 @@ class _Emitter:
         count = self.config.rows * self.config.vectors
         return [cgutils.alloca_once(self.builder, self.floats) for _ in range(count)]
 
-    def group_sum(self, a: Any, b: Any, first_k: Any) -> list[Any]:
-        """The exact sums of ``lanes`` products from ``first_k`` on, one vector per slot."""
+    def operands(self, a: Any, b: Any, k: Any) -> tuple[list[Any], list[Any]]:
+        """Step k of both operands, 32 bits an element: each row of a broadcast, b by vectors."""
         config, builder = self.config, self.builder
-        sums: list[Any] = [None] * (config.rows * config.vectors)
-        for lane in range(config.lanes):
-            k = builder.add(first_k, ir.Constant(_I64, lane))
-            b_row = builder.mul(k, ir.Constant(_I64, config.cols))
-            a_row = builder.mul(k, ir.Constant(_I64, config.rows))
-            columns = [
-                self.load(b, builder.add(b_row, ir.Constant(_I64, v * config.width)))
-                for v in range(config.vectors)
-            ]
-            for row in range(config.rows):
-                place = builder.gep(a, [builder.add(a_row, ir.Constant(_I64, row))])
-                value = self.broadcast(builder.load(place))
-                for v, column in enumerate(columns):
-                    slot = row * config.vectors + v
-                    if lane == 0:
-                        sums[slot] = builder.fmul(value, column)
-                    else:
-                        sums[slot] = builder.call(self.fmuladd, [value, column, sums[slot]])
-        return sums
+        b_row = builder.mul(k, ir.Constant(_I64, config.cols))
+        a_row = builder.mul(k, ir.Constant(_I64, config.rows))
+        left = [
+            self.broadcast(builder.load(builder.gep(a, [builder.add(a_row, ir.Constant(_I64, row))])))
+            for row in range(config.rows)
+        ]
+        right = [
+            self.load(b, builder.add(b_row, ir.Constant(_I64, v * config.width)))
+            for v in range(config.vectors)
+        ]
+        return left, right
+
+    def group_sum(self, a: Any, b: Any, start: Any, group: Any) -> list[Any]:
+        """The exact sums of one group's products, one float vector per slot, in units of the carrier.
+
+        ``group`` numbers the groups of this call; ``start`` is where its correction lies.
+        """
+        steps = self.config.lanes // INTERLEAVE[self.config.carrier]
+        first = self.builder.mul(group, ir.Constant(_I64, steps))
+        sums: list[Any] = []
+        for step in range(steps):
+            left, right = self.operands(a, b, self.builder.add(first, ir.Constant(_I64, step)))
+            pairs = [(x, y) for x in left for y in right]
+            if step == 0:
+                sums = self._start(start, group)
+            sums = [self._dot(total, x, y) for total, (x, y) in zip(sums, pairs, strict=True)]
+        if self.config.carrier == "f32":
+            return sums
+        return [self.builder.sitofp(self._folded(total), self.floats) for total in sums]
+
+    def _start(self, correction: Any, group: Any) -> list[Any]:
+        """What the sums of a group start from: nothing, or the correction of its columns."""
+        config, builder = self.config, self.builder
+        if not config.corrected:
+            return [None] * (config.rows * config.vectors)
+        row = builder.mul(group, ir.Constant(_I64, config.cols))
+        columns = [
+            builder.bitcast(
+                self.load(correction, builder.add(row, ir.Constant(_I64, v * config.width))), self.ints
+            )
+            for v in range(config.vectors)
+        ]
+        return columns * config.rows
+
+    def _dot(self, total: Any, x: Any, y: Any) -> Any:
+        """``total`` plus the products of x and y, exact."""
+        builder, carrier = self.builder, self.config.carrier
+        if carrier == "f32":
+            return builder.fmul(x, y) if total is None else builder.call(self.fmuladd, [x, y, total])
+        if carrier == "i16":
+            pairs = self._x86("pmadd.wd", self._as(x, 16), self._as(y, 16), self.ints)
+            return pairs if total is None else builder.add(total, pairs)
+        if instruction_set() == "vnni":
+            total = self.int_const(0) if total is None else total
+            return self._x86("vpdpbusd", self._as(x, 8), self._as(y, 8), self.ints, total)
+        words = self._x86("pmadd.ub.sw", self._as(x, 8), self._as(y, 8), self._vector(16))
+        return words if total is None else builder.add(self._as(total, 16), words)
+
+    def _folded(self, total: Any) -> Any:
+        """32-bit sums; the byte products of older machines are pairs of 16-bit sums till here."""
+        if self.config.carrier == "i16" or instruction_set() == "vnni":
+            return total
+        ones = ir.Constant(self._vector(16), [1] * (2 * self.config.width))
+        return self._x86("pmadd.wd", self._as(total, 16), ones, self.ints)
+
+    def _vector(self, bits: int) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(bits), self.config.width * 32 // bits)
+
+    def _as(self, value: Any, bits: int) -> Any:
+        return self.builder.bitcast(value, self._vector(bits))
+
+    def _x86(self, name: str, x: Any, y: Any, result: Any, total: Any = None) -> Any:
+        """Call an x86 dot-product instruction at this vector width."""
+        wide = self.config.width == 16
+        names = {
+            "pmadd.wd": "avx512.pmaddw.d.512" if wide else "avx2.pmadd.wd",
+            "pmadd.ub.sw": "avx512.pmaddubs.w.512" if wide else "avx2.pmadd.ub.sw",
+            "vpdpbusd": "avx512.vpdpbusd.512",
+        }
+        arguments = [x, y] if total is None else [total, *self._dot_arguments(x, y)]
+        signature = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, signature, f"llvm.x86.{names[name]}")
+        return self.builder.call(function, arguments)
+
+    def _dot_arguments(self, x: Any, y: Any) -> list[Any]:
+        # Up to LLVM 21 vpdpbusd takes its bytes as vectors of 32-bit words.
+        if llvmlite.binding.llvm_version_info[0] >= 22:
+            return [x, y]
+        return [self.builder.bitcast(value, self.ints) for value in (x, y)]
 
     def add_rounded(self, x: Any, y: Any, *, sticky: bool) -> Any:
         """``x + y`` rounded once to the accumulator's format."""
@@ -193,7 +304,25 @@ class _Emitter:
             result = builder.select(small, subnormal, result)
         return result
 
-    def tile(self, a: Any, b: Any, c: Any, groups: Any, groups_per_chunk: Any) -> None:
+    def _larger(self, x: Any, y: Any) -> Any:
+        return self.builder.select(self.builder.icmp_signed(">", x, y), x, y)
+
+    def _seen(self, rounded: Any) -> Any:
+        """``rounded``, its magnitude noted where the tile is watched (as bits, which are in its order)."""
+        if self.config.watched:
+            bits = self.builder.bitcast(rounded, self.ints)
+            magnitude = self.builder.and_(bits, self.int_const(0x7FFFFFFF))
+            self.builder.store(self._larger(magnitude, self.builder.load(self.peak)), self.peak)
+        return rounded
+
+    def _note_peak(self, place: Any) -> None:
+        """Merge the largest magnitudes into ``width`` floats at ``place``."""
+        zero = ir.Constant(_I64, 0)
+        before = self.builder.bitcast(self.load(place, zero), self.ints)
+        merged = self._larger(before, self.builder.load(self.peak))
+        self.store(self.builder.bitcast(merged, self.floats), place, zero)
+
+    def tile(self, a: Any, b: Any, c: Any, start: Any, peak: Any, groups: Any, groups_per_chunk: Any) -> None:
         """The whole tile: chunks in ascending k, groups in ascending k, outer sums kept in ``c``."""
         config, builder = self.config, self.builder
         outer, psum = self.registers(), self.registers()
@@ -208,33 +337,57 @@ class _Emitter:
             left = builder.sub(groups, first)
             short = builder.icmp_signed("<", left, groups_per_chunk)
             with cgutils.for_range(builder, builder.select(short, left, groups_per_chunk)) as group:
-                k = builder.mul(builder.add(first, group.index), ir.Constant(_I64, config.lanes))
-                for place, total in zip(psum, self.group_sum(a, b, k), strict=True):
+                number = builder.add(first, group.index)
+                for place, total in zip(psum, self.group_sum(a, b, start, number), strict=True):
                     added = self.add_rounded(builder.load(place), total, sticky=config.sticky_inner)
-                    builder.store(added, place)
+                    builder.store(self._seen(added), place)
             for place, part in zip(outer, psum, strict=True):
                 added = self.add_rounded(builder.load(place), builder.load(part), sticky=True)
-                builder.store(added, place)
+                builder.store(self._seen(added), place)
         for slot, place in enumerate(outer):
             self.store(builder.load(place), c, ir.Constant(_I64, slot * config.width))
+        if config.watched:
+            self._note_peak(peak)
 
 
 @intrinsic(prefer_literal=True)
-def accumulate_tile(typing_context, config, a, a_at, b, b_at, c, c_at, groups, groups_per_chunk):  # type: ignore[no-untyped-def]
+def accumulate_tile(  # type: ignore[no-untyped-def]
+    typing_context,
+    config,
+    a,
+    a_at,
+    b,
+    b_at,
+    c,
+    c_at,
+    start,
+    start_at,
+    peak,
+    peak_at,
+    groups,
+    groups_per_chunk,
+):
     """Add ``groups`` groups of products to the outer accumulators ``c[c_at:]``.
 
-    ``a[a_at:]`` is (k, rows), ``b[b_at:]`` is (k, cols), ``c[c_at:]`` is (rows, cols), all float32
-    and contiguous; ``config`` is a packed `TileConfig` known at compile time.
+    ``a[a_at:]`` is (k / i, rows, i) and ``b[b_at:]`` (k / i, cols, i) of the carrier's type, i its
+    interleave; ``c[c_at:]`` is (rows, cols) float32; ``start[start_at:]`` (groups, cols) int32 is read
+    only if the configuration is ``corrected``; ``peak[peak_at:]``, ``width`` float32, gets the largest
+    magnitudes if it is ``watched``. All contiguous, all offsets in elements. ``config`` is
+    a packed `TileConfig` known at compile time.
     """
     tile = TileConfig.unpack(config.literal_value)
-    signature = types.void(config, a, a_at, b, b_at, c, c_at, groups, groups_per_chunk)
+    signature = types.void(
+        config, a, a_at, b, b_at, c, c_at, start, start_at, peak, peak_at, groups, groups_per_chunk
+    )
 
     def generate(context, builder, call, values):  # type: ignore[no-untyped-def]
         def pointer(position):  # type: ignore[no-untyped-def]
             array = context.make_array(call.args[position])(context, builder, values[position])
-            return builder.gep(array.data, [values[position + 1]])
+            place = builder.gep(array.data, [values[position + 1]])
+            return builder.bitcast(place, _F32.as_pointer())
 
-        _Emitter(builder, tile).tile(pointer(1), pointer(3), pointer(5), values[7], values[8])
+        emitter = _Emitter(builder, tile)
+        emitter.tile(*(pointer(position) for position in (1, 3, 5, 7, 9)), values[11], values[12])
         return context.get_dummy_value()
 
     return signature, generate

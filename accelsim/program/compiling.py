@@ -98,7 +98,7 @@ def _is_wide(leaf: Leaf, matrix: list[Leaf], recipe: Recipe) -> bool:
     return (
         (is_first and "first" in wide)
         or (is_last and "last" in wide)
-        or (layer.is_depthwise and "depthwise" in wide)
+        or (layer.is_depthwise(leaf.site) and "depthwise" in wide)
     )
 
 

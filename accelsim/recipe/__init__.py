@@ -23,7 +23,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     for path, name in format_names_used(recipe).items():
         if name not in format_names():
             hint = nearest(name, format_names())
-            message = f"{key_text(path)}: unknown format '{name}'{hint}; allowed: {', '.join(format_names())}"
+            allowed = ", ".join(format_names())
+            message = f"{key_text(path)}: unknown format {name[:40]!r}{hint}; allowed: {allowed}"
             raise InputError(message, position_of(document, path))
     for path, fault in scale_faults(recipe).items():
         raise InputError(f"{key_text(path)}: {fault}", position_of(document, path))

@@ -72,7 +72,7 @@ def _drawn(parameter: Parameter, key: int) -> F32:
         return np.ones(parameter.shape, np.float32)
     bound = np.sqrt(6.0 / parameter.fan_in)
     drawn = (2.0 * uniform(key, parameter.elements) - 1.0) * bound
-    return drawn.astype(np.float32).reshape(parameter.shape)
+    return np.asarray(drawn, np.float32).reshape(parameter.shape)
 
 
 def save_checkpoint(path: str | Path, state: TrainingState, identity: str) -> None:

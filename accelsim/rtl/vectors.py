@@ -1,0 +1,126 @@
+"""Vectors of the two units: operand codes, a partial sum, and what the simulator makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from accelsim.numerics.formats import number_format
+from accelsim.rtl import corners
+from accelsim.rtl.design import Design, OperandPair
+from accelsim.rtl.golden import Integers, add_groups, codes_of
+
+_ROWS = 64  # vectors that share one b, a matter of speed
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of one pair of formats, one per row: psum (n,), a and b (n, lanes), result (n,), int64 codes."""
+
+    pair: OperandPair
+    psum: Integers
+    a: Integers
+    b: Integers
+    result: Integers
+
+    def __len__(self) -> int:
+        return len(self.psum)
+
+
+def unit_vectors(design: Design, pair: OperandPair, count: int, rng: np.random.Generator) -> Vectors:
+    """At least ``count`` vectors of one pair: every operand pair first (4 bits), then random and hard ones."""
+    blocks = list(_every_pair(design, pair, rng)) if not pair.is_wide else list(_special_pairs(design, pair))
+    done = sum(len(block) for block in blocks)
+    draw = _draw_wide if pair.is_wide else _draw_narrow
+    while done < count:
+        blocks.append(_block(design, pair, draw, rng))
+        done += _ROWS
+    columns = (np.concatenate([getattr(each, name) for each in blocks]) for name in ("psum", "a", "b", "result"))
+    return Vectors(pair, *columns)
+
+
+def shared_out(count: int, parts: int) -> list[int]:
+    """``count`` in ``parts`` nearly equal shares."""
+    return [count // parts + (index < count % parts) for index in range(parts)]
+
+
+def evaluate(design: Design, pair: OperandPair, psum: Integers, a: Integers, b: Integers) -> Vectors:
+    """The vectors of partial sums (n,) and operands a (n, lanes) with one b (lanes,)."""
+    psum = corners.reachable(design.accumulator, psum, saturates=design.saturates)
+    values = add_groups(
+        design,
+        design.accumulator.decode(psum),
+        number_format(pair.a).decode(a),
+        number_format(pair.b).decode(b),
+    )
+    return Vectors(pair, psum, a, np.tile(b, (len(psum), 1)), codes_of(design, values))
+
+
+def _every_pair(design: Design, pair: OperandPair, rng: np.random.Generator) -> Iterator[Vectors]:
+    """All 16 x 16 operand pairs in a lane that changes from pair to pair, first upon +0, then upon any psum."""
+    every = np.arange(16)
+    for psum in (np.zeros(16, np.int64), corners.any_codes(design.accumulator, rng, 16)):
+        for code in range(16):
+            for lane in {0, code % pair.lanes}:
+                a = np.zeros((16, pair.lanes), np.int64)
+                b = np.zeros(pair.lanes, np.int64)
+                a[:, lane], b[lane] = every, code
+                yield evaluate(design, pair, psum, a, b)
+
+
+def _special_pairs(design: Design, pair: OperandPair) -> Iterator[Vectors]:
+    """All products of special codes, upon every special partial sum."""
+    operands = corners.special_codes(number_format(pair.a))
+    sums = corners.special_codes(design.accumulator)
+    psum, a = (grid.ravel() for grid in np.meshgrid(sums, operands, indexing="ij"))
+    for code in operands:
+        yield evaluate(design, pair, psum, a[:, None], np.array([code]))
+
+
+Draw = Callable[[Design, OperandPair, np.random.Generator], tuple[Integers, Integers]]
+
+
+def _block(design: Design, pair: OperandPair, draw: Draw, rng: np.random.Generator) -> Vectors:
+    """``_ROWS`` vectors: operands as drawn, half of the partial sums hard for them, half any."""
+    a, b = draw(design, pair, rng)
+    terms = number_format(pair.a).decode(a) @ number_format(pair.b).decode(b)
+    hard = corners.hard_sums(design.accumulator, terms, rng)
+    easy = corners.any_codes(design.accumulator, rng, _ROWS)
+    return evaluate(design, pair, np.where(rng.random(_ROWS) < 0.75, hard, easy), a, b)
+
+
+def _draw_narrow(design: Design, pair: OperandPair, rng: np.random.Generator) -> tuple[Integers, Integers]:
+    """Codes of three kinds, for a row of a and for b: any; mostly zero; the largest magnitudes."""
+    a = rng.integers(0, 16, (_ROWS, pair.lanes))
+    a *= rng.random(a.shape) < rng.choice([1.0, 1.0, 1.5 / pair.lanes], (_ROWS, 1))
+    b = rng.integers(0, 16, pair.lanes)
+    extreme = np.array([7, 8, 15])
+    if rng.random() < 0.25:
+        b = rng.choice(extreme, pair.lanes)
+    rows = rng.random((_ROWS, 1)) < 0.25
+    a = np.where(rows, rng.choice(extreme, a.shape), a)
+    return a, b
+
+
+def _draw_wide(design: Design, pair: OperandPair, rng: np.random.Generator) -> tuple[Integers, Integers]:
+    """Codes whose product is anywhere, near one, or near an end of the accumulator's range."""
+    fmt, accumulator = number_format(pair.a), design.accumulator
+    b = corners.any_codes(fmt, rng, 1)
+    if rng.random() < 0.75:
+        b = corners.assembled(fmt, rng.integers(-12, 13, 1), rng)
+    exponent = (b >> fmt.fraction_bits & ((1 << fmt.exponent_bits) - 1)) - fmt.bias
+    low = 1 - accumulator.bias - accumulator.significand_bits
+    high = (accumulator.max_code >> accumulator.fraction_bits) - accumulator.bias
+    wanted = np.choose(
+        rng.integers(0, 3, _ROWS),
+        [
+            rng.integers(-6, 7, _ROWS),
+            low + rng.integers(-3, accumulator.significand_bits + 3, _ROWS),
+            high - rng.integers(-2, accumulator.significand_bits + 2, _ROWS),
+        ],
+    )
+    anything = corners.any_codes(fmt, rng, _ROWS)
+    aimed = corners.assembled(fmt, wanted - exponent, rng)
+    return np.where(rng.random(_ROWS) < 0.25, anything, aimed)[:, None], b

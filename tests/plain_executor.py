@@ -1,0 +1,155 @@
+"""`network.Executor` in plain float64 loops: nothing is rounded, no chip, no code of the datapath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from accelsim.network import Leaf, Operand
+from accelsim.operations import Gemm, TensorFormats
+
+FORMATS = TensorFormats("fp32", "fp32", "fp32", "fp32", "fp32", "fp32")
+QUANTISED = TensorFormats("int4", "uint4", "fp4_r4_even", "fp4_r4_odd", "dlfloat16", "fp32")
+
+
+def _windows(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> Iterator[tuple[Any, Any]]:
+    """(index of the output, slice of the input) of every window of every image and channel."""
+    n, height, width, channels = shape
+    rows, cols = (height - size[0]) // stride + 1, (width - size[1]) // stride + 1
+    for image, row, col, channel in np.ndindex(n, rows, cols, channels):
+        down = slice(row * stride, row * stride + size[0])
+        across = slice(col * stride, col * stride + size[1])
+        yield (image, row, col, channel), (image, down, across, channel)
+
+
+class PlainVectorUnit:
+    """The vector unit's functions as the textbook has them."""
+
+    def add(self, x: Any, y: Any) -> Any:
+        return x + y
+
+    def add_bias(self, x: Any, bias: Any) -> Any:
+        return x + bias
+
+    def column_sums(self, x: Any) -> Any:
+        return x.reshape(-1, x.shape[-1]).sum(axis=0)
+
+    def relu(self, x: Any) -> Any:
+        return x * (x > 0)
+
+    def masked(self, dy: Any, mask: Any) -> Any:
+        return dy * mask
+
+    def inverse_deviation(self, variance: Any, epsilon: float) -> Any:
+        return 1 / np.sqrt(variance + epsilon)
+
+    def batch_norm(self, x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any, Any]:
+        rows = x.reshape(-1, x.shape[-1])
+        mean = rows.mean(axis=0)
+        variance = ((rows - mean) ** 2).mean(axis=0)
+        inverse = self.inverse_deviation(variance, epsilon)
+        return self.batch_norm_fixed(x, gamma, beta, mean, inverse), mean, variance, inverse
+
+    def batch_norm_fixed(self, x: Any, gamma: Any, beta: Any, mean: Any, inverse: Any) -> Any:
+        return (x - mean) * inverse * gamma + beta
+
+    def batch_norm_backward(
+        self, dy: Any, x: Any, gamma: Any, mean: Any, inverse: Any
+    ) -> tuple[Any, Any, Any]:
+        """The three paths of the chain rule, one by one: through x, the variance and the mean."""
+        rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1])
+        dnormal = dy_rows * gamma
+        dvariance = (dnormal * (rows - mean)).sum(axis=0) * -0.5 * inverse**3
+        dmean = -(dnormal * inverse).sum(axis=0)
+        dx = dnormal * inverse + dvariance * 2 * (rows - mean) / len(rows) + dmean / len(rows)
+        return dx.reshape(x.shape), (dy_rows * (rows - mean) * inverse).sum(axis=0), dy_rows.sum(axis=0)
+
+    def moving_average(self, old: Any, new: Any, momentum: float) -> Any:
+        return (1 - momentum) * old + momentum * new
+
+    def max_pool(self, x: Any, size: int, stride: int) -> tuple[Any, Any]:
+        n, height, width, channels = x.shape
+        y = np.zeros((n, (height - size) // stride + 1, (width - size) // stride + 1, channels))
+        places = np.zeros(y.shape, np.uint8)
+        for output, window in _windows(x.shape, (size, size), stride):
+            y[output], places[output] = x[window].max(), x[window].argmax()
+        return y, places
+
+    def max_pool_backward(self, dy: Any, places: Any, shape: tuple[int, ...], size: int, stride: int) -> Any:
+        dx = np.zeros(shape)
+        for output, window in _windows(shape, (size, size), stride):
+            dx[window][divmod(places[output], size)] += dy[output]
+        return dx
+
+    def average_pool(self, x: Any, size: tuple[int, int], stride: int) -> Any:
+        n, height, width, channels = x.shape
+        y = np.zeros((n, (height - size[0]) // stride + 1, (width - size[1]) // stride + 1, channels))
+        for output, window in _windows(x.shape, size, stride):
+            y[output] = x[window].mean()
+        return y
+
+    def average_pool_backward(
+        self, dy: Any, shape: tuple[int, ...], size: tuple[int, int], stride: int
+    ) -> Any:
+        dx = np.zeros(shape)
+        for output, window in _windows(shape, size, stride):
+            dx[window] += dy[output] / (size[0] * size[1])
+        return dx
+
+
+class PlainExecutor:
+    """Holds float64 parameters, gradients and what is kept, and notes every GEMM it is asked for."""
+
+    def __init__(self, leaves: list[Leaf], seed: int = 0, formats: TensorFormats = FORMATS) -> None:
+        self.vector = PlainVectorUnit()
+        self.training = True
+        self.parameters: dict[tuple[str, str], Any] = {}
+        self.gradients_found: dict[tuple[str, str], Any] = {}
+        self.executed: list[Gemm] = []
+        self._formats = formats
+        self._kept: dict[tuple[str, str], Any] = {}
+        random = np.random.default_rng(seed)
+        for leaf in leaves:
+            for name, parameter in leaf.layer.parameters(leaf.site).items():
+                drawn = random.normal(size=parameter.shape)
+                self.parameters[leaf.site.name, name] = drawn if parameter.trained else np.abs(drawn) + 0.5
+
+    def formats(self, layer: str) -> TensorFormats:
+        return self._formats
+
+    def parameter(self, layer: str, name: str) -> Any:
+        return self.parameters[layer, name]
+
+    def set_statistic(self, layer: str, name: str, value: Any) -> None:
+        self.parameters[layer, name] = value
+
+    def keep(self, layer: str, name: str, value: Any) -> None:
+        self._kept[layer, name] = value
+
+    def kept(self, layer: str, name: str) -> Any:
+        return self._kept[layer, name]
+
+    def add_gradient(self, layer: str, name: str, value: Any) -> None:
+        assert (layer, name) not in self.gradients_found, "a gradient was handed over twice"
+        self.gradients_found[layer, name] = value
+
+    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
+        return Operand(self.parameters[layer, "weight"].reshape(shape), self._formats.weight)
+
+    def activation(self, layer: str, x: Any) -> Operand:
+        return Operand(x, self._formats.activation)
+
+    def activation_backward(self, layer: str, dx: Any) -> Any:
+        return dx
+
+    def gradients(self, layer: str, dy: Any) -> tuple[Operand, Operand]:
+        return Operand(dy, self._formats.gradient_input), Operand(dy, self._formats.gradient_weight)
+
+    def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> Any:
+        assert a.array.shape == (gemm.m, gemm.k)
+        assert b.array.shape == (gemm.k, gemm.n)
+        assert (a.format, b.format) == (gemm.a_format, gemm.b_format)
+        self.executed.append(gemm)
+        return np.einsum("mk,kn->mn", a.array, b.array)
