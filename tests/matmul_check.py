@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ import accelsim
 
 ACCUMULATORS = ["dlfloat16", "fp16", "bf16", "fp32"]
 OVERFLOWS = ["format", "saturate"]
+
+
+@cache
+def loaded(path: Path) -> accelsim.Chip:
+    """The chip of a file, read once."""
+    return accelsim.load_chip(path)
 
 
 def oracle_codes(
@@ -37,7 +44,7 @@ def describe(chip: ArrayChip, row: np.ndarray, column: np.ndarray, a_format: str
     """The shortest prefix of one dot product that still differs, as codes and values, for the message."""
     for k in range(1, len(row) + 1):
         a, b = row[None, :k], column[:k, None]
-        got = int(accelsim.matmul(chip.path, a, b, a_format=a_format, b_format=b_format).codes[0, 0])
+        got = int(accelsim.matmul(loaded(chip.path), a, b, a_format=a_format, b_format=b_format).codes[0, 0])
         wanted = oracle_codes(chip, a, b, a_format, b_format)[0][0]
         if got != wanted:
             exact = formats.decode(chip.accumulator, wanted)
@@ -50,7 +57,7 @@ def check(
     chip: ArrayChip, a: np.ndarray, b: np.ndarray, a_format: str, b_format: str
 ) -> accelsim.MatmulResult:
     """Codes, values, format and plan of the library equal the oracle's."""
-    result = accelsim.matmul(chip.path, a, b, a_format=a_format, b_format=b_format)
+    result = accelsim.matmul(loaded(chip.path), a, b, a_format=a_format, b_format=b_format)
     wanted = np.array(oracle_codes(chip, a, b, a_format, b_format), dtype=np.int64)
     wanted = wanted.reshape(a.shape[0], b.shape[1])
     got = result.codes.astype(np.int64)

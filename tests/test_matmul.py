@@ -210,9 +210,7 @@ def test_shipped_chips(chip: str, a_format: str, b_format: str) -> None:
 def test_shape_mistakes(tmp_path: Path) -> None:
     """Operands that do not fit together are refused in one line that gives the shapes."""
     chip = write_array_chip(tmp_path, [("int4", "int4")])
-    with pytest.raises(
-        InputError, match=r"^a is \(2, 3\) but b is \(4, 5\): the inner extents must be eq"
-    ):
+    with pytest.raises(InputError, match=r"^a is \(2, 3\) but b is \(4, 5\): the inner extents must be eq"):
         accelsim.matmul(chip.path, np.zeros((2, 3), np.uint8), np.zeros((4, 5), np.uint8), "int4", "int4")
     with pytest.raises(InputError, match=r"^codes must have 2 axes, got shape \(3,\)$"):
         accelsim.matmul(chip.path, np.zeros(3, np.uint8), np.zeros((3, 2), np.uint8), "int4", "int4")

@@ -9,13 +9,17 @@ from typing import Any
 import click
 
 from accelsim.cli.options import json_option
-from accelsim.numerics.formats import NumberFormat, format_names, number_format
+from accelsim.numerics.block_formats import BlockFormat, block_format, block_format_names
+from accelsim.numerics.formats import NumberFormat, format_families, format_names, number_format
 
 EXAMPLES = """\b
 Examples:
   accelsim formats
   accelsim formats fp4_r4_odd
   accelsim formats dlfloat16 | head
+  accelsim formats fixed16_2_14 | tail
+  accelsim formats nvfp4
+  accelsim formats my_format.yaml
   accelsim formats int4 --json
 """
 
@@ -24,16 +28,26 @@ Examples:
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """Show the number formats, or every code of the format NAME with its value."""
+    """Show the number formats, or every code of the format NAME with its value.
+
+    NAME is one of the list, a member of a family (int5, fixed16_2_14, fp6_r16, log5_sqrt2), a block
+    format, or a YAML file with the fields of a format of your own.
+    """
     if name is None:
-        _show_all([number_format(each) for each in format_names()], as_json)
+        _show_all(as_json)
+    elif name in block_format_names():
+        _show_block(block_format(name), as_json)
     else:
         _show_one(number_format(name), as_json)
 
 
-def _show_all(formats: list[NumberFormat], as_json: bool) -> None:
+def _show_all(as_json: bool) -> None:
+    formats = [number_format(each) for each in format_names()]
+    blocks = [block_format(each) for each in block_format_names()]
     if as_json:
-        click.echo(json.dumps([_summary(fmt) for fmt in formats], indent=1))
+        families = [{"family": each.syntax, "source": each.source} for each in format_families()]
+        summaries = [_summary(fmt) for fmt in formats] + [_block_summary(fmt) for fmt in blocks]
+        click.echo(json.dumps([*summaries, *families], indent=1))
         return
     from accelsim.cli.terminal import print_table
 
@@ -42,6 +56,21 @@ def _show_all(formats: list[NumberFormat], as_json: bool) -> None:
         for fmt in formats
     ]
     print_table(("format", "bits", "smallest > 0", "largest", "source"), rows, right=(1, 2, 3))
+    print_table(("family", "source"), [(each.syntax, each.source) for each in format_families()])
+    print_table(
+        ("block format", "elements", "scale of a block", "bits per value", "source"),
+        [
+            (
+                each.name,
+                f"{each.block} {each.element}",
+                each.scale.upper(),
+                f"{each.bits_per_value:g}",
+                each.source,
+            )
+            for each in blocks
+        ],
+        right=(3,),
+    )
     click.echo("accelsim formats NAME prints every code of a format.")
 
 
@@ -51,19 +80,52 @@ def _summary(fmt: NumberFormat) -> dict[str, Any]:
         "bits": fmt.bits,
         "min_positive": fmt.min_positive,
         "max_value": fmt.max_value,
+        "rounding": fmt.rounding,
+        "overflow": fmt.overflow,
+        "source": fmt.source,
+    }
+
+
+def _block_summary(fmt: BlockFormat) -> dict[str, Any]:
+    return {
+        "name": fmt.name,
+        "element": fmt.element.name,
+        "block": fmt.block,
+        "scale": fmt.scale,
+        "bits_per_value": fmt.bits_per_value,
         "source": fmt.source,
     }
 
 
 def _show_one(fmt: NumberFormat, as_json: bool) -> None:
-    table = fmt.table()
     if as_json:
-        codes = [{"code": code, "value": _json_value(value)} for code, value in table]
-        click.echo(json.dumps(_summary(fmt) | {"codes": codes}))
+        click.echo(json.dumps(_summary(fmt) | {"codes": _json_codes(fmt)}))
         return
+    lines = _code_lines(fmt)
+    source = f" ({fmt.source})" if fmt.source else ""
+    click.echo(f"{fmt.name}: {fmt.bits} bits, {len(lines):,} codes{source}\n" + "\n".join(lines))
+
+
+def _show_block(fmt: BlockFormat, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_block_summary(fmt) | {"codes": _json_codes(fmt.element)}))
+        return
+    scale = {
+        "e8m0": "a power of two in 8 bits (E8M0): code c is 2**(c - 127), 255 is NaN",
+        "e4m3": "an fp8_e4m3fn value, times one fp32 value for the whole tensor",
+    }[fmt.scale]
+    head = f"{fmt.name}: {fmt.bits_per_value:g} bits per value ({fmt.source})"
+    body = f"{fmt.block} elements share a scale: {scale}\nelements are {fmt.element}, saturating:"
+    click.echo("\n".join([head, body, *_code_lines(fmt.element)]))
+
+
+def _code_lines(fmt: NumberFormat) -> list[str]:
     digits = -(-fmt.bits // 4)
-    lines = [f"{code:#0{digits + 2}x}  {code:0{fmt.bits}b}  {value:.17g}" for code, value in table]
-    click.echo(f"{fmt.name}: {fmt.bits} bits, {len(table):,} codes ({fmt.source})\n" + "\n".join(lines))
+    return [f"{code:#0{digits + 2}x}  {code:0{fmt.bits}b}  {value:.17g}" for code, value in fmt.table()]
+
+
+def _json_codes(fmt: NumberFormat) -> list[dict[str, Any]]:
+    return [{"code": code, "value": _json_value(value)} for code, value in fmt.table()]
 
 
 def _json_value(value: float) -> float | str:

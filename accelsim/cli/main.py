@@ -25,6 +25,7 @@ COMMANDS = {
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "check": ("check", "Check chip, workload and recipe files."),
     "formats": ("formats", "Number formats, and any format's full code table."),
+    "rtl": ("rtl", "Write the PE of CHIP as Verilog, with testbenches and the simulator's results as vectors."),
     "list": ("listing", "Shipped chips, workloads, recipes, formats and data sets."),
 }
 

@@ -4,10 +4,12 @@ A new layer is one class here: its settings, shapes, parameters, mathematics and
 a chip. `LAYERS` is the list of what a workload file may name.
 """
 
+from accelsim.network.conv2d import Conv2d
 from accelsim.network.executor import Executor, Operand, VectorUnit
 from accelsim.network.graph import Add, Leaf, Network, Residual, Sequence
 from accelsim.network.layer import Layer, Parameter, ShapeError, Site
-from accelsim.network.matrix_layers import Conv2d, Linear, MatrixLayer
+from accelsim.network.linear import Linear
+from accelsim.network.matrix_layer import MatrixLayer
 from accelsim.network.vector_layers import AveragePool, BatchNorm, Flatten, MaxPool, Relu
 
 LAYERS: dict[str, type[Layer]] = {

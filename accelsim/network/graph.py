@@ -77,9 +77,18 @@ class Sequence:
 
 
 class Add(Layer):
-    """The sum that closes a residual block (it stands behind both branches; no workload names it)."""
+    """The sum that closes a residual block; no workload names it.
+
+    `Residual` adds the branches and hands the sum on, which is then the layer's input and output.
+    """
 
     kind = "add"
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        return x
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        return dy
 
     def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
         elements = batch * site.elements
@@ -119,10 +128,13 @@ class Residual:
 
     def forward(self, x: F32, chip: Executor) -> F32:
         """Output of a mini-batch."""
-        return chip.vector.add(self.body.forward(x, chip), self.shortcut.forward(x, chip))
+        return self.closing.forward(
+            chip.vector.add(self.body.forward(x, chip), self.shortcut.forward(x, chip)), chip
+        )
 
     def backward(self, dy: F32, chip: Executor) -> F32:
         """dL/dx from dL/dy: the sum of both branches'."""
+        dy = self.closing.backward(dy, chip)
         return chip.vector.add(self.body.backward(dy, chip), self.shortcut.backward(dy, chip))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -65,7 +66,7 @@ class Parameter:
         return count
 
 
-class Layer(BaseModel):
+class Layer(BaseModel, ABC):
     """Base of all layers; the fields are the keys a workload file may set.
 
     Every method is given the `Site`, so that one frozen object can stand in many places.
@@ -94,17 +95,17 @@ class Layer(BaseModel):
         """Parameters by name."""
         return {}
 
+    @abstractmethod
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         """Output of a mini-batch: float32, first axis the batch."""
-        raise NotImplementedError(self.kind)
 
+    @abstractmethod
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         """dL/dx of the mini-batch from dL/dy; hands dL/dparameter to the executor."""
-        raise NotImplementedError(self.kind)
 
+    @abstractmethod
     def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
         """What one mini-batch asks of the chip, phase by phase."""
-        raise NotImplementedError(self.kind)
 
 
 def tensor(site: Site, name: str, elements: int, format_name: str, residence: Residence) -> Tensor:

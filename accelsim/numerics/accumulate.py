@@ -73,7 +73,7 @@ class Matrix:
         """The operand's values, float32, the same shape."""
         if self.array.dtype == np.float32:
             return self.array
-        return _value_table(self.format)[self.array]
+        return np.asarray(_value_table(self.format)[self.array], np.float32)
 
     def largest(self) -> float:
         """The largest magnitude held (inf or NaN if there is one)."""
@@ -289,8 +289,11 @@ def _pack_panels(
 
 
 @register_jitable
-def _pack_rows(a, table, row_step, col_step, first_row, rows, first_k, last_k, packed, height, side):  # type: ignore[no-untyped-def]
-    """``rows`` rows of a between ``first_k`` and ``last_k`` as (k / side, height, side), zeros where ragged."""
+def _pack_rows(
+    a: Any, table: Any, row_step: int, col_step: int, first_row: int, rows: int,
+    first_k: int, last_k: int, packed: Any, height: int, side: int,
+) -> None:  # fmt: skip
+    """``rows`` rows of a from ``first_k`` to ``last_k`` as (k / side, height, side), zeros where ragged."""
     whole = (last_k - first_k) // side
     if rows < height or whole * height * side < packed.size:
         packed[:] = 0
@@ -320,9 +323,10 @@ def _tiled_kernel(config: int) -> Any:
     size = height * cols
 
     @kernel(parallel=True)
-    def multiply_tiles(  # type: ignore[no-untyped-def]
-        a, table, row_step, col_step, panels, start, k, chunk, block, tiles_per_block, unit, peaks, out
-    ):
+    def multiply_tiles(
+        a: Any, table: Any, row_step: int, col_step: int, panels: Any, start: Any, k: int, chunk: int,
+        block: int, tiles_per_block: int, unit: Any, peaks: Any, out: Any,
+    ) -> None:  # fmt: skip
         m, n = out.shape
         count = panels.shape[0]
         block_rows = tiles_per_block * height

@@ -1,288 +1,80 @@
-"""Number formats: a dozen fields, everything else derived.
+"""The number formats by name: one record each in a table, and families whose names say their fields.
 
-A *code* is a bit pattern (an unsigned integer), a *value* the number it stands for. This module is
-the table of formats and their exact conversions; it imports no compiler, so that a chip can be
-checked and a code table printed at once. Array-speed twins of the hot conversions are in `quantise`.
+=========================  =================================================================================
+`format_names`             the catalog: every name that stands for one published format
+``int<N>`` ``uint<N>``     two's complement and unsigned integers, N = 2..8 bits
+``int<N>s``                the same, symmetric: -(2**(N-1) - 1) .. 2**(N-1) - 1
+``fixed16_<IL>_<FL>``      16-bit two's complement, IL integer bits (sign included), FL fraction bits
+``fp<N>_r<R>``             1-(N-1)-0 in radix R = 2, 4, 8 or 16: zero and +-R**(code - 2**(N-2))
+``fp<N>_r4_even``/``odd``  the two grids of two-phase rounding: odd is even read at half its value
+``log<N>`` ``log<N>_sqrt2``  sign and N-1 bits of a logarithm to base 2 or sqrt 2: base**(code - 2**(N-2))
+``path.yaml``              a user's own format: the fields of `NumberFormat` in a YAML file
+=========================  =================================================================================
+
+Formats that share a scale among a block of elements are in `block_formats`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from pathlib import Path
+from typing import Any
 
 from accelsim.errors import InputError, unknown
+from accelsim.numerics.format_record import OVERFLOWS, ROUNDINGS, NumberFormat, Overflow, Rounding
 
-Codes = NDArray[Any]
-Values = NDArray[np.float64]
+__all__ = [
+    "OVERFLOWS",
+    "ROUNDINGS",
+    "FormatFamily",
+    "NumberFormat",
+    "Overflow",
+    "Rounding",
+    "format_families",
+    "format_names",
+    "load_format",
+    "number_format",
+]
 
-
-@dataclass(frozen=True)
-class NumberFormat:
-    """One number format of at most 16 bits, or IEEE single.
-
-    A floating-point value is ``(1 + fraction / 2**fraction_bits) * radix**(exponent - bias) *
-    2**exponent_offset``. What the lowest exponent code means is said by ``lowest_binade``:
-    ``subnormal`` as in IEEE 754, ``zero`` when the whole binade is zero (1-3-0 formats), ``normal``
-    when only its first code is zero (1-6-9). ``specials``: ``ieee`` keeps the top binade for infinity
-    and NaN, ``last_code`` spends only the all-ones magnitude on one "NaN or infinity", ``none`` has
-    neither. ``ties`` is how a conversion breaks a tie: to the ``even`` code or ``up`` in magnitude.
-    """
-
-    name: str
-    bits: int
-    kind: Literal["integer", "float"]
-    signed: bool = True
-    exponent_bits: int = 0
-    fraction_bits: int = 0
-    bias: int = 0
-    radix: int = 2
-    exponent_offset: int = 0
-    lowest_binade: Literal["subnormal", "zero", "normal"] = "subnormal"
-    specials: Literal["none", "last_code", "ieee"] = "none"
-    saturates: bool = True
-    ties: Literal["even", "up"] = "even"
-    source: str = ""
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def code_dtype(self) -> np.dtype[Any]:
-        """The narrowest of uint8, uint16, uint32 that holds a code."""
-        return np.dtype(np.uint8 if self.bits <= 8 else np.uint16 if self.bits <= 16 else np.uint32)
-
-    @property
-    def significand_bits(self) -> int:
-        """Bits of the widest significand, hidden one included (an integer's magnitude bits)."""
-        if self.kind == "integer":
-            return self.bits - 1 if self.signed else self.bits
-        return self.fraction_bits + 1
-
-    @property
-    def sign_code(self) -> int:
-        """The bit that negates a floating-point code (0 for an unsigned format)."""
-        return 1 << (self.bits - 1) if self.signed else 0
-
-    @property
-    def has_nan(self) -> bool:
-        """Whether some code is not a number."""
-        return self.specials != "none"
-
-    @property
-    def max_value(self) -> float:
-        """The largest finite value."""
-        if self.kind == "integer":
-            return float((1 << self.significand_bits) - 1)
-        return _magnitude(self, self.max_code)
-
-    @property
-    def max_code(self) -> int:
-        """The code of the largest finite value."""
-        if self.kind == "integer":
-            return (1 << self.significand_bits) - 1
-        magnitudes = 1 << (self.exponent_bits + self.fraction_bits)
-        if self.specials == "ieee":
-            return magnitudes - (1 << self.fraction_bits) - 1
-        return magnitudes - (2 if self.specials == "last_code" else 1)
-
-    @property
-    def min_positive(self) -> float:
-        """The smallest value above zero."""
-        if self.kind == "integer":
-            return 1.0
-        first = 1 << self.fraction_bits if self.lowest_binade == "zero" else 1
-        return _magnitude(self, first)
-
-    @property
-    def unit(self) -> float:
-        """The largest power of two of which every finite value is an integer multiple."""
-        if self.kind == "integer":
-            return 1.0
-        lowest = 0 if self.lowest_binade == "normal" else 1
-        shift = _radix_log2(self) * (lowest - self.bias) + self.exponent_offset - self.fraction_bits
-        return float(2.0**shift)
-
-    @property
-    def nan_code(self) -> int:
-        """The canonical NaN (or "NaN or infinity") code."""
-        if self.specials == "ieee":
-            return self.max_code + 1 + (1 << max(self.fraction_bits - 1, 0))
-        return self.max_code + 1
-
-    def decode(self, codes: ArrayLike) -> Values:
-        """Values of ``codes``.
-
-        Parameters
-        ----------
-        codes: unsigned integers of any shape, each below ``2**bits``.
-
-        Returns
-        -------
-        float64 array of the same shape (every format here is a subset of float64).
-
-        Raises
-        ------
-        InputError: a code that is not an integer or does not fit in ``bits`` bits.
-        """
-        array = _checked_codes(self, codes)
-        if self.bits == 32:
-            return array.astype(np.uint32).view(np.float32).astype(np.float64)
-        return np.asarray(_decode_table(self)[array])
-
-    def encode(self, values: ArrayLike) -> Codes:
-        """Codes of ``values``, each rounded once to the nearest value of the format.
-
-        Parameters
-        ----------
-        values: real numbers of any shape, taken as float64.
-
-        Returns
-        -------
-        array of `code_dtype`, the same shape. A negative number that rounds to zero keeps its sign
-        where the format has one.
-
-        Raises
-        ------
-        InputError: a NaN given to a format that has none.
-        """
-        array = np.asarray(values, dtype=np.float64)
-        if not self.has_nan and np.isnan(array).any():
-            raise InputError(f"{self.name}: the format has no NaN, but the values hold one")
-        if self.kind == "integer":
-            return _encode_integer(self, array)
-        if self.bits == 32:
-            with np.errstate(over="ignore"):
-                return _canonical_single(array.astype(np.float32))
-        return _encode_float(self, array)
-
-    def round(self, values: ArrayLike) -> Values:
-        """The nearest values of the format: ``decode(encode(values))``, float64."""
-        return self.decode(self.encode(values))
-
-    def table(self) -> list[tuple[int, float]]:
-        """Every code with its value, in code order (formats of at most 16 bits)."""
-        if self.bits > 16:
-            raise InputError(f"{self.name}: a table of 2**{self.bits} codes is too long to list")
-        return [(code, float(value)) for code, value in enumerate(_decode_table(self))]
-
-
-def _radix_log2(fmt: NumberFormat) -> int:
-    return fmt.radix.bit_length() - 1
-
-
-def _magnitude(fmt: NumberFormat, code: int, *, as_normal: bool = False) -> float:
-    """The value of a magnitude code; ``as_normal`` reads the lowest binade as if it were normal."""
-    exponent, fraction = divmod(code, 1 << fmt.fraction_bits)
-    if exponent == 0 and not as_normal:
-        if fmt.lowest_binade == "zero" or code == 0:
-            return 0.0
-        if fmt.lowest_binade == "subnormal":
-            return float(fraction * fmt.unit)
-    significand = 1.0 + fraction / (1 << fmt.fraction_bits)
-    shift = _radix_log2(fmt) * (exponent - fmt.bias) + fmt.exponent_offset
-    return float(significand * 2.0**shift)
-
-
-@cache
-def _decode_table(fmt: NumberFormat) -> Values:
-    codes = np.arange(1 << fmt.bits)
-    if fmt.kind == "integer":
-        half = 1 << (fmt.bits - 1)
-        table = np.where(codes >= half, codes - 2 * half, codes) if fmt.signed else codes
-        return np.asarray(table, dtype=np.float64)
-    magnitudes = np.array([_magnitude(fmt, code) for code in range(fmt.max_code + 1)])
-    count = 1 << (fmt.exponent_bits + fmt.fraction_bits)
-    positive = np.full(count, np.nan)
-    positive[: fmt.max_code + 1] = magnitudes
-    if fmt.specials == "ieee":
-        positive[fmt.max_code + 1] = np.inf
-    return np.concatenate([positive, -positive]) if fmt.signed else positive
-
-
-@cache
-def _thresholds(fmt: NumberFormat) -> Values:
-    """``thresholds[i]`` parts magnitude code i from i + 1, the overflow threshold last.
-
-    They are arithmetic mid-points. Below the smallest value the lower neighbour is what code 0 would
-    be as a normal number, where the format has no subnormals: that is how a rounder that only sees
-    the significand behaves (the flush thresholds of 1-6-9 and of the radix-4 format).
-    """
-    codes = range(fmt.max_code + 2)
-    as_normal = fmt.lowest_binade != "subnormal"
-    grid = np.array([_magnitude(fmt, code, as_normal=as_normal) for code in codes])
-    return np.asarray((grid[:-1] + grid[1:]) / 2)
-
-
-def _encode_float(fmt: NumberFormat, values: Values) -> Codes:
-    magnitude = np.abs(values)
-    thresholds = _thresholds(fmt)
-    upper = np.searchsorted(thresholds, magnitude, side="right")
-    if fmt.ties == "even":
-        lower = np.searchsorted(thresholds, magnitude, side="left")
-        upper = np.where(lower % 2 == 0, lower, upper)
-    if fmt.saturates:
-        upper = np.minimum(upper, fmt.max_code)
-    nan = fmt.nan_code if fmt.has_nan else 0
-    codes = np.where(np.isnan(values), nan, upper)
-    negative = np.signbit(values) & ~np.isnan(values)
-    return np.where(negative, codes | fmt.sign_code, codes).astype(fmt.code_dtype)
-
-
-def _encode_integer(fmt: NumberFormat, values: Values) -> Codes:
-    top = (1 << fmt.significand_bits) - 1
-    bottom = -top - 1 if fmt.signed else 0
-    whole = np.clip(np.rint(values), bottom, top).astype(np.int64)
-    return (whole & ((1 << fmt.bits) - 1)).astype(fmt.code_dtype)
-
-
-def _canonical_single(values: NDArray[np.float32]) -> Codes:
-    codes = values.view(np.uint32)
-    return np.where(np.isnan(values), np.uint32(0x7FC00000), codes)
-
-
-def _checked_codes(fmt: NumberFormat, codes: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(codes)
-    if array.size == 0:
-        return array.astype(fmt.code_dtype)
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{fmt.name}: codes are integers, got {array.dtype}")
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= 1 << fmt.bits:
-        worst = low if low < 0 else high
-        raise InputError(
-            f"{fmt.name}: code {worst} does not fit in {fmt.bits} bits; allowed: 0..{(1 << fmt.bits) - 1}"
-        )
-    return array
-
-
-def _radix4(name: str, offset: int) -> NumberFormat:
-    source = "Sun et al., NeurIPS 2020, section 3.1 and 6 (two-phase rounding: even and odd grid)"
-    return NumberFormat(name, 4, "float", True, 3, 0, 4, 4, offset, "zero", "none", True, "up", source)
-
-
-def _minifloat(name: str, exponent_bits: int, fraction_bits: int, bias: int, **rest: Any) -> NumberFormat:
-    bits = 1 + exponent_bits + fraction_bits
-    return NumberFormat(name, bits, "float", True, exponent_bits, fraction_bits, bias, **rest)
-
-
+_SUN = "Sun et al., NeurIPS 2020, section 3.1 and 6 (two-phase rounding: even and odd grid)"
 _OCP = "OCP Microscaling Formats (MX) Specification 1.0, section 5.3"
 _OFP8 = "OCP 8-bit Floating Point Specification 1.0"
 _HFP8 = "Sun et al., NeurIPS 2019 (hybrid FP8)"
 
+
+def _integer(bits: int, *, signed: bool = True, symmetric: bool = False) -> NumberFormat:
+    name = f"{'' if signed else 'u'}int{bits}{'s' if symmetric else ''}"
+    source = "two's complement" if signed else "unsigned binary"
+    source += ", lowest code unused" if symmetric else ""
+    return NumberFormat(name, bits, "integer", signed, symmetric, source=source)
+
+
+def _power_format(name: str, bits: int, radix: Any, source: str, exponent_offset: int = 0) -> NumberFormat:
+    """1-E-0: sign and exponent only, exponent code 0 is zero, ties up (the rule of the 2020 paper)."""
+    return NumberFormat(
+        name, bits, "float", exponent_bits=bits - 1, bias=1 << (bits - 2), radix=radix,
+        exponent_offset=exponent_offset, lowest_binade="zero", ties="up", source=source,
+    )  # fmt: skip
+
+
+def _minifloat(name: str, exponent_bits: int, fraction_bits: int, bias: int, **rest: Any) -> NumberFormat:
+    bits = 1 + exponent_bits + fraction_bits
+    return NumberFormat(
+        name, bits, "float", exponent_bits=exponent_bits, fraction_bits=fraction_bits, bias=bias, **rest
+    )
+
+
 _FORMATS: dict[str, NumberFormat] = {
     fmt.name: fmt
     for fmt in [
-        *(NumberFormat(f"int{n}", n, "integer", source="two's complement") for n in (2, 4, 8)),
-        *(NumberFormat(f"uint{n}", n, "integer", signed=False, source="unsigned binary") for n in (2, 4, 8)),
-        _radix4("fp4_r4_even", 0),
-        _radix4("fp4_r4_odd", -1),
-        _minifloat(
-            "fp4_e3m0", 3, 0, 4, lowest_binade="zero", ties="up", source="radix-2 1-3-0, Sun et al. 2020"
-        ),
+        *(_integer(bits) for bits in (2, 4, 8)),
+        *(_integer(bits, signed=False) for bits in (2, 4, 8)),
+        _power_format("fp4_r4_even", 4, 4, _SUN),
+        _power_format("fp4_r4_odd", 4, 4, _SUN, exponent_offset=-1),
+        _power_format("fp4_e3m0", 4, 2, "radix-2 1-3-0, Sun et al. 2020"),
         _minifloat("fp4_e2m1", 2, 1, 1, source=_OCP),
         _minifloat("fp4_e1m2", 1, 2, 1, source="1-1-2 minifloat, bias 1"),
         _minifloat("fp6_e2m3", 2, 3, 1, source=_OCP),
@@ -302,20 +94,117 @@ _FORMATS: dict[str, NumberFormat] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FormatFamily:
+    """Formats whose fields stand in their names.
+
+    ``syntax``: the names as a person writes them; ``pattern``: a regular expression of the whole
+    name; ``build``: the format of a match, or `InputError`.
+    """
+
+    syntax: str
+    pattern: str
+    build: Callable[[re.Match[str]], NumberFormat]
+    source: str
+
+
+def _fixed16(match: re.Match[str]) -> NumberFormat:
+    integer_bits, fraction_bits = int(match[1]), int(match[2])
+    if integer_bits + fraction_bits != 16:
+        total = integer_bits + fraction_bits
+        raise InputError(f"{match[0]}: integer and fraction bits must add up to 16, got {total}")
+    return NumberFormat(match[0], 16, "fixed", fraction_bits=fraction_bits, source=_FIXED)
+
+
+def _radix(match: re.Match[str]) -> NumberFormat:
+    offset = -1 if match[3] == "_odd" else 0
+    source = _SUN if match[3] else f"1-{int(match[1]) - 1}-0 in radix {match[2]}"
+    return _power_format(match[0], int(match[1]), int(match[2]), source, offset)
+
+
+def _log(match: re.Match[str]) -> NumberFormat:
+    bits = int(match[1])
+    return NumberFormat(
+        match[0], bits, "log", exponent_bits=bits - 1, bias=1 << (bits - 2), lowest_binade="zero",
+        exponent_divisor=2 if match[2] else 1, source=_MIYASHITA,
+    )  # fmt: skip
+
+
+_FIXED = "Gupta et al., ICML 2015: <IL, FL>, steps of 2**-FL, saturating"
+_MIYASHITA = "Miyashita et al., 2016: logarithmic data representation, base 2 or sqrt 2"
+
+_FAMILIES = (
+    FormatFamily("int<2..8>", "int([2-8])", lambda match: _integer(int(match[1])), "two's complement"),
+    FormatFamily(
+        "int<2..8>s",
+        "int([2-8])s",
+        lambda match: _integer(int(match[1]), symmetric=True),
+        "two's complement, lowest code unused",
+    ),
+    FormatFamily(
+        "uint<2..8>", "uint([2-8])", lambda match: _integer(int(match[1]), signed=False), "unsigned binary"
+    ),
+    FormatFamily("fixed16_<IL>_<FL>", r"fixed16_(\d\d?)_(\d\d?)", _fixed16, _FIXED),
+    FormatFamily("fp<N>_r<R>", r"fp([2-9]|1[0-6])_r(2|4|8|16)()", _radix, "1-(N-1)-0 in radix R"),
+    FormatFamily("fp<N>_r4_<even|odd>", r"fp([2-9]|1[0-6])_r(4)(_even|_odd)", _radix, _SUN),
+    FormatFamily("log<3..8>", "log([3-8])()", _log, _MIYASHITA),
+    FormatFamily("log<3..8>_sqrt2", "log([3-8])(_sqrt2)", _log, _MIYASHITA),
+)
+
+
 def format_names() -> list[str]:
-    """The names of all formats, in the order of the catalog."""
+    """The names of the catalog, in its order. `number_format` also takes the names of families."""
     return list(_FORMATS)
 
 
-def number_format(name: str | NumberFormat) -> NumberFormat:
-    """The format called ``name`` (a format is returned as it is).
+def format_families() -> list[FormatFamily]:
+    """The families of formats whose names `number_format` reads."""
+    return list(_FAMILIES)
+
+
+def number_format(name: str | Path | NumberFormat) -> NumberFormat:
+    """The format called ``name``: of the catalog, of a family, or in a YAML file (``path.yaml``).
+
+    A format is returned as it is.
 
     Raises
     ------
-    InputError: no format has that name; the nearest is named.
+    InputError: no format has that name (the nearest is named), a family's name with impossible
+    fields, a file with a mistake (see `load_format`).
     """
     if isinstance(name, NumberFormat):
         return name
-    if name not in _FORMATS:
-        raise unknown("number format", str(name), _FORMATS)
-    return _FORMATS[name]
+    if str(name).endswith((".yaml", ".yml")):
+        return load_format(name)
+    return _FORMATS.get(str(name)) or _family_member(str(name))
+
+
+@cache
+def _family_member(name: str) -> NumberFormat:
+    for family in _FAMILIES:
+        match = re.fullmatch(family.pattern, name, re.ASCII)
+        if match:
+            return family.build(match)
+    from accelsim.numerics.block_formats import block_format_names
+
+    if name in block_format_names():
+        raise InputError(
+            f"'{name}' is a block format (`block_format`), but one of single numbers is wanted here"
+        )
+    raise unknown("number format", name, [*_FORMATS, *(each.syntax for each in _FAMILIES), "path.yaml"])
+
+
+def load_format(path: str | Path) -> NumberFormat:
+    """The format whose fields stand in a YAML file, under the names they have in `NumberFormat`.
+
+    Raises
+    ------
+    InputError: with file, line, column, key, value and what is allowed, for the first mistake.
+    """
+    from accelsim.numerics.format_file import read_format
+
+    return read_format(Path(path), taken=lambda name: name in _FORMATS or _is_family_member(name))
+
+
+def _is_family_member(name: str) -> bool:
+    return any(re.fullmatch(family.pattern, name, re.ASCII) for family in _FAMILIES)

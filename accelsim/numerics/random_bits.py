@@ -20,10 +20,13 @@ def stream_key(seed: int, *words: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def random_words(key: int, count: int) -> NDArray[np.uint64]:
-    """Words 0 .. count - 1 of a stream (SplitMix64, Steele et al., OOPSLA 2014): uint64 (count,)."""
+def random_words(key: int, count: int, first: int = 0) -> NDArray[np.uint64]:
+    """``count`` words of a stream from word ``first`` on: uint64 (count,).
+
+    SplitMix64 (Steele et al., OOPSLA 2014).
+    """
     with np.errstate(over="ignore"):
-        word = np.uint64(key) + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        word = np.uint64(key) + _GOLDEN * np.arange(first + 1, first + count + 1, dtype=np.uint64)
         word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return word ^ (word >> np.uint64(31))

@@ -351,7 +351,7 @@ class _Emitter:
 
 
 @intrinsic(prefer_literal=True)
-def accumulate_tile(  # type: ignore[no-untyped-def]
+def _accumulate_tile(  # type: ignore[no-untyped-def]
     typing_context,
     config,
     a,
@@ -380,14 +380,19 @@ def accumulate_tile(  # type: ignore[no-untyped-def]
         config, a, a_at, b, b_at, c, c_at, start, start_at, peak, peak_at, groups, groups_per_chunk
     )
 
-    def generate(context, builder, call, values):  # type: ignore[no-untyped-def]
-        def pointer(position):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
+        def pointer(position: int) -> Any:
             array = context.make_array(call.args[position])(context, builder, values[position])
             place = builder.gep(array.data, [values[position + 1]])
             return builder.bitcast(place, _F32.as_pointer())
 
-        emitter = _Emitter(builder, tile)
-        emitter.tile(*(pointer(position) for position in (1, 3, 5, 7, 9)), values[11], values[12])
+        places = [pointer(position) for position in (1, 3, 5, 7, 9)]
+        a, b, c, start, peak = places
+        _Emitter(builder, tile).tile(a, b, c, start, peak, values[11], values[12])
         return context.get_dummy_value()
 
     return signature, generate
+
+
+accumulate_tile: Any = _accumulate_tile
+"""`_accumulate_tile` without the typing context, which the compiler passes."""

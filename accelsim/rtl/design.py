@@ -156,7 +156,7 @@ def _obstacle(accumulator: str, mode: Mode, a: str, b: str, wide: OperandPair | 
         return f"the 16-bit unit is one of {wide.a} already" if wide else ""
     narrow = {*INTEGERS, *RADIX4}
     if a in narrow and b in narrow:
-        return "a product of two radix-4 numbers needs no multiplier" if {a, b} <= {*RADIX4} else ""
+        return "one of the two operands must be an integer" if {a, b} <= {*RADIX4} else ""
     other = a if a not in narrow else b
     return f"no multiplier for {other}, only for {', '.join([*INTEGERS, *RADIX4, *WIDE_FORMATS])}"
 

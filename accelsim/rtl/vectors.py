@@ -85,7 +85,8 @@ Draw = Callable[[Design, OperandPair, np.random.Generator], tuple[Integers, Inte
 def _block(design: Design, pair: OperandPair, draw: Draw, rng: np.random.Generator) -> Vectors:
     """``_ROWS`` vectors: operands as drawn, half of the partial sums hard for them, half any."""
     a, b = draw(design, pair, rng)
-    terms = number_format(pair.a).decode(a) @ number_format(pair.b).decode(b)
+    with np.errstate(invalid="ignore"):  # infinity times zero, which has no hard partial sum
+        terms = number_format(pair.a).decode(a) @ number_format(pair.b).decode(b)
     hard = corners.hard_sums(design.accumulator, terms, rng)
     easy = corners.any_codes(design.accumulator, rng, _ROWS)
     return evaluate(design, pair, np.where(rng.random(_ROWS) < 0.75, hard, easy), a, b)

@@ -169,7 +169,7 @@ def _complaint(fault: _Fault) -> str:
     if fault.kind == "union_tag_invalid":
         names = re.findall(r"'([^']*)'", fault.context["expected_tags"])
         what, tag = fault.context["discriminator"], fault.context["tag"]
-        return f"unknown {what} '{tag}'{nearest(tag, names)}; allowed: {', '.join(names)}"
+        return f"unknown {what} {tag!r}{nearest(tag, names)}; allowed: {', '.join(names)}"
     if fault.kind == "literal_error" and isinstance(fault.value, str):
         names = re.findall(r"'([^']*)'", fault.context["expected"])
         return f"must be {wanted(fault.annotation)}, got {got}{nearest(fault.value, names)}"

@@ -1,0 +1,169 @@
+"""The two-dimensional convolution, as GEMMs on windows of the image."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from accelsim.network.executor import F32, Array, Executor, Operand
+from accelsim.network.layer import Shape, ShapeError, Site, tensor
+from accelsim.network.matrix_layer import MatrixLayer
+from accelsim.network.windows import Residue, gradient_columns, im2col, output_extent, residues
+from accelsim.operations import Gemm, TensorFormats
+
+
+class Conv2d(MatrixLayer):
+    """2-D convolution of (h, w, c) images; the weight is (kernel, kernel, c / groups, channels).
+
+    K of the forward GEMM runs over (tap row, tap column, input channel). dL/dx of a strided
+    convolution is one GEMM per class of input positions that meet the same taps, so that no
+    multiply is spent on a dilation zero: but for the image's edges, where a window reaches over, its
+    MACs equal those of the forward pass.
+    """
+
+    kind: ClassVar[str] = "conv2d"
+    channels: int = Field(ge=1, le=65536, description="output channels")
+    kernel: int = Field(ge=1, le=63, description="height and width of the kernel")
+    stride: int = Field(default=1, ge=1, le=63, description="step of the window")
+    padding: int | None = Field(
+        default=None, ge=0, le=63, description="zeros at each edge; default kernel // 2"
+    )
+    groups: int = Field(default=1, ge=1, description="as many groups as input channels is depthwise")
+
+    def is_depthwise(self, site: Site) -> bool:
+        return self.groups > 1 and self.groups == site.input_shape[2]
+
+    @property
+    def edge(self) -> int:
+        """Zeros at each edge."""
+        return self.kernel // 2 if self.padding is None else self.padding
+
+    def output_shape(self, site: Site) -> Shape:
+        if len(site.input_shape) != 3:
+            raise ShapeError(f"conv2d takes (height, width, channels), got {site.input_shape}")
+        height, width, channels = site.input_shape
+        if channels % self.groups or self.channels % self.groups:
+            raise ShapeError(
+                f"groups {self.groups} must divide the {channels} input and {self.channels} output channels"
+            )
+        rows = output_extent(height, self.kernel, self.stride, self.edge)
+        cols = output_extent(width, self.kernel, self.stride, self.edge)
+        if min(rows, cols) < 1:
+            raise ShapeError(f"kernel {self.kernel} does not fit in the padded input {site.input_shape}")
+        return (rows, cols, self.channels)
+
+    def fan_in(self, site: Site) -> int:
+        return self.kernel * self.kernel * site.input_shape[2] // self.groups
+
+    def weight_shape(self, site: Site) -> Shape:
+        return (self.kernel, self.kernel, site.input_shape[2] // self.groups, self.channels)
+
+    def classes(self, site: Site) -> list[tuple[Residue, Residue]]:
+        """Pairs of row and column residue classes of the input positions."""
+        height, width, _ = site.input_shape
+        down = residues(height, self.kernel, self.stride, self.edge)
+        across = residues(width, self.kernel, self.stride, self.edge)
+        return [(d, a) for d in down for a in across]
+
+    def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
+        rows, cols, channels = self.output_shape(site)
+        return Gemm(
+            site.name, "forward", batch * rows * cols, self.fan_in(site), channels // self.groups,
+            formats.activation, formats.weight,
+            tensor(site, "input codes", batch * site.elements, formats.activation, "stream"),
+            tensor(site, "weight codes", self.fan_in(site) * channels, formats.weight, "parameter"),
+            tensor(site, "y", batch * rows * cols * channels, formats.storage, "stream"),
+            self.groups,
+        )  # fmt: skip
+
+    def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
+        rows, cols, channels = self.output_shape(site)
+        inputs = site.input_shape[2]
+        outputs, weights_per_tap = batch * rows * cols * channels, inputs * channels // self.groups
+        gemms = []
+        for down, across in self.classes(site):
+            positions = batch * down.inputs * across.inputs
+            taps = down.taps * across.taps
+            gemms.append(Gemm(
+                site.name, "backward", positions, taps * channels // self.groups, inputs // self.groups,
+                formats.gradient_input, formats.weight,
+                tensor(site, "dy codes (dx)", outputs, formats.gradient_input, "stream"),
+                tensor(site, "weight codes", taps * weights_per_tap, formats.weight, "parameter"),
+                tensor(site, "dx", positions * inputs, formats.storage, "stream"),
+                self.groups,
+            ))  # fmt: skip
+        return gemms
+
+    def update_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
+        rows, cols, channels = self.output_shape(site)
+        return Gemm(
+            site.name, "update", self.fan_in(site), batch * rows * cols, channels // self.groups,
+            formats.activation, formats.gradient_weight,
+            tensor(site, "input codes", batch * site.elements, formats.activation, "saved"),
+            tensor(site, "dy codes (dW)", batch * rows * cols * channels, formats.gradient_weight, "stream"),
+            tensor(site, "dW", self.fan_in(site) * channels, formats.storage, "parameter"),
+            self.groups,
+        )  # fmt: skip
+
+    def _group(self, array: Array, group: int) -> Array:
+        """The channels (last axis) of one group."""
+        width = array.shape[-1] // self.groups
+        return array[..., group * width : (group + 1) * width]
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        inputs = chip.activation(site.name, x)
+        weight = chip.weight(site.name, self.weight_shape(site))
+        chip.keep(site.name, "inputs", inputs)
+        chip.keep(site.name, "weight", weight)
+        gemm = self.forward_gemm(site, len(x), chip.formats(site.name))
+        parts = []
+        for group in range(self.groups):
+            columns = im2col(self._group(inputs.array, group), self.kernel, self.stride, self.edge)
+            kernel = self._group(weight.array, group).reshape(gemm.k, gemm.n)
+            parts.append(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernel)))
+        y = _joined(parts).reshape(len(x), *self.output_shape(site))
+        return self.add_bias(site, y, chip)
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        self.bias_backward(site, dy, chip)
+        for_input, for_weight = chip.gradients(site.name, dy)
+        self._weight_gradient(site, for_weight, chip)
+        dx = np.zeros((len(dy), *site.input_shape), np.float32)
+        if not site.needs_input_gradient:
+            return dx
+        gemms = self.backward_gemms(site, len(dy), chip.formats(site.name))
+        for gemm, (down, across) in zip(gemms, self.classes(site), strict=True):
+            self._input_gradient(site, gemm, (down, across), for_input, dx, chip)
+        return chip.activation_backward(site.name, dx)
+
+    def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
+        inputs = chip.kept(site.name, "inputs")
+        gemm = self.update_gemm(site, len(dy.array), chip.formats(site.name))
+        parts = []
+        for group in range(self.groups):
+            columns = im2col(self._group(inputs.array, group), self.kernel, self.stride, self.edge)
+            gradient = self._group(dy.array, group).reshape(gemm.k, gemm.n)
+            parts.append(chip.multiply(gemm, inputs.rearranged(columns.T), dy.rearranged(gradient)))
+        chip.add_gradient(site.name, "weight", _joined(parts).reshape(self.weight_shape(site)))
+
+    def _input_gradient(
+        self, site: Site, gemm: Gemm, classes: tuple[Residue, Residue], dy: Operand, dx: F32, chip: Executor
+    ) -> None:
+        down, across = classes
+        weight = chip.kept(site.name, "weight")
+        taps = weight.array[down.offset :: self.stride, across.offset :: self.stride]
+        parts = []
+        for group in range(self.groups):
+            columns = gradient_columns(self._group(dy.array, group), down, across)
+            kernel = np.swapaxes(self._group(taps, group), 2, 3).reshape(gemm.k, gemm.n)
+            parts.append(chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(kernel)))
+        shape = (len(dx), down.inputs, across.inputs, dx.shape[3])
+        dx[:, down.first_input :: self.stride, across.first_input :: self.stride] = _joined(parts).reshape(
+            shape
+        )
+
+
+def _joined(parts: list[F32]) -> F32:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)

@@ -1,0 +1,139 @@
+"""Layers that run on the MAC array: three GEMMs each (forward, dL/dx, dL/dW), and their vector work."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from accelsim.network.executor import F32, Executor
+from accelsim.network.layer import Layer, Parameter, Shape, Site, mask_tensor, tensor
+from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
+
+
+class MatrixLayer(Layer):
+    """What linear layers and convolutions share: a weight, a clipped input, quantised gradients."""
+
+    has_gemm: ClassVar[bool] = True
+
+    bias: bool = Field(default=False, description="add a trained bias")
+    precision: Literal["recipe", "high", "low"] = Field(
+        default="recipe",
+        description="'high': the recipe's high-precision formats; 'low': its low ones even in a first "
+        "or last layer; 'recipe': as the recipe says",
+    )
+
+    def is_depthwise(self, site: Site) -> bool:
+        """Whether there are groups and every output channel sees one input channel only."""
+        return False
+
+    @abstractmethod
+    def fan_in(self, site: Site) -> int:
+        """Products per output element."""
+
+    @abstractmethod
+    def weight_shape(self, site: Site) -> Shape:
+        """Shape of the weight; output channels last."""
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        shape = self.weight_shape(site)
+        found = {"weight": Parameter(shape, "kaiming", self.fan_in(site), decays=True)}
+        if self.bias:
+            found["bias"] = Parameter((shape[-1],), "zeros")
+        return found
+
+    @abstractmethod
+    def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
+        """input x weight."""
+
+    @abstractmethod
+    def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
+        """dL/dy x weight transposed; one GEMM per class of input positions."""
+
+    @abstractmethod
+    def update_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
+        """input transposed x dL/dy."""
+
+    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
+        inputs = batch * site.elements
+        outputs = batch * math.prod(self.output_shape(site))
+        low = formats.activation != formats.storage
+        works = [self._forward_work(site, batch, formats, inputs, outputs, low)]
+        conversion = self._gradient_work(outputs) if low else []
+        dy = [tensor(site, "dy", outputs, formats.storage, "stream")] if low else []
+        codes = self._gradient_codes(site, formats, outputs) if low else []
+        if site.needs_input_gradient:
+            works.append(self._backward_work(site, batch, formats, inputs, low, (conversion, dy, codes)))
+            conversion, dy, codes = [], [], []
+        update = LayerWork(
+            site.name, self.kind, "update", (self.update_gemm(site, batch, formats),),
+            (*conversion, *self._update_vector_work(site, formats, outputs, low)),
+            tuple(dy), tuple(codes),
+        )  # fmt: skip
+        return [*works, update]
+
+    def _forward_work(
+        self, site: Site, batch: int, formats: TensorFormats, inputs: int, outputs: int, low: bool
+    ) -> LayerWork:
+        saved = tensor(site, "input codes", inputs, formats.activation, "saved")
+        vector = [VectorWork("bias", outputs, adds=1)] if self.bias else []
+        reads: tuple[Tensor, ...] = ()
+        writes: tuple[Tensor, ...] = (saved,)
+        if low:
+            # clamp at both ends, scale, convert
+            vector.append(VectorWork("activation_codes", inputs, multiplies=1, compares=3))
+            vector.append(VectorWork("output_scale", outputs, multiplies=1))
+            reads = (tensor(site, "input", inputs, formats.storage, "stream"),)
+            writes = (saved, mask_tensor(site, inputs))
+        gemm = self.forward_gemm(site, batch, formats)
+        return LayerWork(site.name, self.kind, "forward", (gemm,), tuple(vector), reads, writes)
+
+    def _gradient_work(self, outputs: int) -> list[VectorWork]:
+        # scale; maximum for the scale; two conversions of a multiply by 1.6, an exponent and a clamp
+        return [
+            VectorWork("gradient_scale", outputs, multiplies=1, compares=1),
+            VectorWork("gradient_codes", outputs, multiplies=2, compares=4),
+        ]
+
+    def _gradient_codes(self, site: Site, formats: TensorFormats, outputs: int) -> list[Tensor]:
+        names = {"dy codes (dW)": formats.gradient_weight}
+        if site.needs_input_gradient:
+            names["dy codes (dx)"] = formats.gradient_input
+        return [tensor(site, name, outputs, fmt, "stream") for name, fmt in names.items()]
+
+    def _backward_work(
+        self, site: Site, batch: int, formats: TensorFormats, inputs: int, low: bool,
+        gradient: tuple[list[VectorWork], list[Tensor], list[Tensor]],
+    ) -> LayerWork:  # fmt: skip
+        conversion, dy, codes = gradient
+        vector, reads = list(conversion), list(dy)
+        if low:
+            vector.append(VectorWork("output_scale", inputs, multiplies=1))
+            vector.append(VectorWork("activation_clip", inputs, adds=1, compares=1))
+            reads.append(mask_tensor(site, inputs))
+        gemms = tuple(self.backward_gemms(site, batch, formats))
+        return LayerWork(site.name, self.kind, "backward", gemms, tuple(vector), tuple(reads), tuple(codes))
+
+    def _update_vector_work(
+        self, site: Site, formats: TensorFormats, outputs: int, low: bool
+    ) -> list[VectorWork]:
+        weights = math.prod(self.weight_shape(site))
+        found = [VectorWork("bias_gradient", outputs, adds=1)] if self.bias else []
+        if low:
+            found.append(VectorWork("output_scale", weights, multiplies=1))
+            # |w| and w*w summed, then scale, clamp, convert
+            found.append(VectorWork("weight_codes", weights, adds=2, multiplies=2, compares=4))
+        elif formats.master != formats.weight:
+            found.append(VectorWork("weight_cast", weights, compares=1))
+        return found
+
+    def add_bias(self, site: Site, y: F32, chip: Executor) -> F32:
+        """y plus the bias, where there is one."""
+        return chip.vector.add_bias(y, chip.parameter(site.name, "bias")) if self.bias else y
+
+    def bias_backward(self, site: Site, dy: F32, chip: Executor) -> None:
+        """Hand over dL/dbias, where there is a bias."""
+        if self.bias:
+            chip.add_gradient(site.name, "bias", chip.vector.column_sums(dy))

@@ -1,0 +1,303 @@
+"""Recipes: the shipped ones load, mistakes are one line, and every layer gets the formats its rule says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import accelsim
+from accelsim.errors import InputError
+from accelsim.network import AveragePool, BatchNorm, Conv2d, Layer, Leaf, Linear, Relu, Sequence, Site
+from accelsim.operations import TensorFormats
+from accelsim.program.compiling import layer_formats
+from accelsim.recipe import Recipe, load_recipe
+from accelsim.storage import resource_dir, shipped
+
+TEXT = (resource_dir("recipes") / "ibm2020_fp4.yaml").read_text(encoding="utf-8")
+WIDE = TensorFormats("dlfloat16", "dlfloat16", "dlfloat16", "dlfloat16", "dlfloat16", "fp32")
+SIGNED = TensorFormats("int4", "int4", "fp4_r4_even", "fp4_r4_odd", "dlfloat16", "fp32")
+UNSIGNED = TensorFormats("int4", "uint4", "fp4_r4_even", "fp4_r4_odd", "dlfloat16", "fp32")
+
+
+def edited(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """The 4-bit recipe with the first occurrence of each text replaced."""
+    text = TEXT
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", shipped("recipes"))
+def test_a_shipped_recipe_loads_under_its_own_name(name: str) -> None:
+    """File name and recipe name agree, and the file is kept word for word for records."""
+    recipe = load_recipe(name)
+    assert (recipe.name, recipe.source_name) == (name, f"{name}.yaml")
+    assert f"name: {name}\n" in recipe.source_text
+
+
+def test_the_three_shipped_recipes_are_there() -> None:
+    """The set that the documentation names."""
+    assert shipped("recipes") == ["fp16_dlfloat", "fp16_ieee", "ibm2020_fp4"]
+
+
+def test_the_16_bit_recipe_is_a_configuration() -> None:
+    """A quantised layer and a high-precision one have the same formats: there is one road, not two."""
+    recipe = load_recipe("fp16_dlfloat")
+    assert recipe.low_formats(nonnegative=True) == recipe.low_formats(nonnegative=False) == WIDE
+    assert recipe.high_formats() == WIDE
+
+
+MISTAKES = [
+    (
+        "loss_scale",
+        "storage: dlfloat16",
+        "storage: dlfloat16\nloss_scale: 0",
+        "loss_scale: must be above 0, got 0",
+    ),
+    (
+        "storage",
+        "storage: dlfloat16",
+        "storage: fp8",
+        "storage: must be one of dlfloat16, fp16, bf16, fp32, got 'fp8'",
+    ),
+    ("master", "master: fp32", "master: fp16", "master: must be 'fp32', got 'fp16'"),
+    ("name", "name: ibm2020_fp4", "name: IBM", "name: must match ^[a-z0-9_]+$, got 'IBM'"),
+    (
+        "format",
+        "weight: {format: int4",
+        "weight: {format: int5",
+        "weight.format: unknown format 'int5' (did you mean 'int8'?); allowed: ",
+    ),
+    (
+        "format",
+        "weight: {format: int4",
+        'weight: {format: "a\\nb"',
+        "weight.format: unknown format 'a\\nb'; allowed: ",
+    ),
+    (
+        "signed_format",
+        " signed_format: int4",
+        " signed_format: int3",
+        "activation.signed_format: unknown format 'int3'",
+    ),
+    (
+        "unsigned_format",
+        "unsigned_format: uint4",
+        "unsigned_format: uint3",
+        "activation.unsigned_format: unknown format",
+    ),
+    (
+        "input_format",
+        "fp4_r4_even",
+        "fp4_r4_evn",
+        "gradient.input_format: unknown format 'fp4_r4_evn' (did you mean 'fp4_r4_even'?)",
+    ),
+    ("weight_format", "fp4_r4_odd", "fp4_odd", "gradient.weight_format: unknown format 'fp4_odd'"),
+    (
+        "scale",
+        "weight: {format: int4",
+        "weight: {format: uint4",
+        "weight.scale: 'sawb' needs int2, int4 or int8, but the format is uint4",
+    ),
+    (
+        "scale",
+        "weight: {format: int4",
+        "weight: {format: fp16",
+        "weight.scale: 'sawb' needs int2, int4 or int8, but the format is fp16",
+    ),
+    (
+        "scale",
+        "scale: sawb",
+        "scale: cast",
+        "weight.scale: 'cast' does not scale, but the format is int4; int4 needs 'sawb'",
+    ),
+    (
+        "scale",
+        "scale: sawb",
+        "scale: swab",
+        "weight.scale: must be one of cast, sawb, got 'swab' (did you mean 'sawb'?)",
+    ),
+    (
+        "scale",
+        "unsigned_format: uint4",
+        "unsigned_format: fp16",
+        "activation.scale: 'pact' needs an integer format, but unsigned_format is fp16",
+    ),
+    (
+        "scale",
+        " signed_format: int4",
+        " signed_format: fp16",
+        "activation.scale: 'pact' needs an integer format, but signed_format is fp16",
+    ),
+    (
+        "scale",
+        "scale: pact",
+        "scale: cast",
+        "activation.scale: 'cast' does not scale, but unsigned_format is uint4; uint4 needs 'pact'",
+    ),
+    (
+        "signed_format",
+        " signed_format: int4",
+        " signed_format: uint4",
+        "activation.signed_format: must be signed, got uint4",
+    ),
+    ("initial_clip", "first_batch", "0", "activation.initial_clip: must be above 0, got 0"),
+    ("initial_clip", "first_batch", "-2.5", "activation.initial_clip: must be above 0, got -2.5"),
+    (
+        "initial_clip",
+        "first_batch",
+        "second",
+        "activation.initial_clip: must be a number or 'first_batch', got 'second'",
+    ),
+    (
+        "clip_decay",
+        "clip_decay: 0.0005",
+        "clip_decay: -1",
+        "activation.clip_decay: must be at least 0, got -1",
+    ),
+    (
+        "input_format",
+        "fp4_r4_even",
+        "int4",
+        "gradient.input_format: gradients need a floating-point format, got int4",
+    ),
+    (
+        "weight_format",
+        "fp4_r4_odd",
+        "int8",
+        "gradient.weight_format: gradients need a floating-point format, got int8",
+    ),
+    (
+        "scale",
+        "fp4_r4_even",
+        "fp4_e2m1",
+        "gradient.scale: 'gradscale' needs a radix-4 format, but input_format is fp4_e2m1",
+    ),
+    ("ties", "ties: up", "ties: even", "gradient.ties: must be one of up, down, got 'even'"),
+    (
+        "layers",
+        "[first, last, depthwise]",
+        "[frist]",
+        "high_precision.layers[0]: must be one of first, last, depthwise, got 'frist'",
+    ),
+    (
+        "layers",
+        "[first, last, depthwise]",
+        "first",
+        "high_precision.layers: must be a list (each item one of first",
+    ),
+    ("source", "source: Sun et al.", "sauce: Sun et al.", "unknown key 'sauce' (did you mean 'source'?)"),
+]
+
+
+@pytest.mark.parametrize(("key", "old", "new", "message"), MISTAKES, ids=[row[3] for row in MISTAKES])
+def test_mistake_is_one_line_that_points_at_its_place(
+    tmp_path: Path, key: str, old: str, new: str, message: str
+) -> None:
+    """Line and column of the key (or list item), value given and what is allowed."""
+    path = edited(tmp_path, (old, new))
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    text = str(caught.value)
+    assert text.isprintable()
+    name, line, column, found = text.split(":", 3)
+    assert name == str(path)
+    assert found.strip().startswith(message)
+    pointed_at = path.read_text(encoding="utf-8").splitlines()[int(line) - 1][int(column) - 1 :]
+    assert pointed_at.startswith(("sauce" if key == "source" else key, "frist"))
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    """A misspelt name of a shipped recipe is corrected."""
+    with pytest.raises(InputError, match=r"unknown recipe 'ibm2020_fp' \(did you mean 'ibm2020_fp4'\?\)"):
+        load_recipe("ibm2020_fp")
+
+
+def formats_of(recipe: Recipe, *layers: Layer) -> list[TensorFormats]:
+    """Formats of the layers on the MAC array, in order, on 8 x 8 images of 4 channels."""
+    sequence = Sequence((), (8, 8, 4), False)
+    for number, layer in enumerate(layers):
+        site = Site(f"layer{number}", sequence.output_shape, sequence.output_nonnegative)
+        sequence = Sequence((*sequence.parts, Leaf(layer, site)), (8, 8, 4), False)
+    found = layer_formats(list(sequence.leaves()), recipe)
+    return [found[leaf.site.name] for leaf in sequence.leaves() if leaf.layer.has_gemm]
+
+
+def layers(**precision: str) -> list[Layer]:
+    """First, plain, depthwise, plain behind a ReLU, and last layer; some with a precision of their own."""
+    chosen = {
+        name: {"precision": precision.get(name, "recipe")} for name in ("first", "plain", "deep", "last")
+    }
+    return [
+        BatchNorm(),
+        Conv2d(channels=4, kernel=3, **chosen["first"]),
+        Conv2d(channels=4, kernel=3, **chosen["plain"]),
+        Conv2d(channels=4, kernel=3, groups=4, **chosen["deep"]),
+        Relu(),
+        Conv2d(channels=4, kernel=3),
+        AveragePool(),
+        Linear(features=2, **chosen["last"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "wide"),
+    [
+        ("[first, last, depthwise]", [0, 2, 4]),
+        ("[first, last]", [0, 4]),
+        ("[first]", [0]),
+        ("[last]", [4]),
+        ("[depthwise]", [2]),
+        ("[]", []),
+    ],
+)
+def test_first_last_and_depthwise_layers_are_wide_where_the_recipe_says(
+    tmp_path: Path, listed: str, wide: list[int]
+) -> None:
+    """Each rule moves its own layer, and a layer behind a ReLU gets the unsigned format."""
+    recipe = load_recipe(edited(tmp_path, ("[first, last, depthwise]", listed)))
+    low = [SIGNED, SIGNED, SIGNED, UNSIGNED, SIGNED]
+    expected = [WIDE if number in wide else formats for number, formats in enumerate(low)]
+    assert formats_of(recipe, *layers()) == expected
+
+
+def test_precision_of_a_layer_overrides_the_recipe() -> None:
+    """``low`` quantises even a first, last or depthwise layer; ``high`` keeps any layer wide."""
+    recipe = load_recipe("ibm2020_fp4")
+    changed = formats_of(recipe, *layers(first="low", plain="high", deep="low", last="low"))
+    assert changed == [SIGNED, WIDE, SIGNED, UNSIGNED, SIGNED]
+
+
+def test_only_layer_is_first_and_last() -> None:
+    """A network of one layer is wide by either rule."""
+    assert formats_of(load_recipe("ibm2020_fp4"), AveragePool(), Linear(features=3)) == [WIDE]
+
+
+def test_layers_of_the_vector_unit_work_in_storage() -> None:
+    """A layer without GEMMs never counts as first or last."""
+    formats = layer_formats([Leaf(Relu(), Site("relu", (4,)))], load_recipe("fp16_ieee"))
+    assert (formats["relu"].storage, formats["relu"].master) == ("fp16", "fp32")
+
+
+def test_recipe_that_a_chip_cannot_execute_is_refused_with_the_reason() -> None:
+    """The message names layer, phase, chip, the pair of formats and the pairs its modes take."""
+    with pytest.raises(InputError) as caught:
+        accelsim.estimate("fp16_training", "letters_mlp", recipe="ibm2020_fp4")
+    assert str(caught.value) == (
+        "layer 'linear2' (forward): chip 'fp16_training' has no mode that multiplies uint4 x int4; "
+        "its modes take: dlfloat16 x dlfloat16"
+    )
+    with pytest.raises(
+        InputError, match=r"layer 'linear1' \(forward\): chip 'fp4_training' .* fp16 x fp16; its"
+    ):
+        accelsim.estimate("fp4_training", "letters_mlp", recipe="fp16_ieee")
+
+
+def test_inference_chip_has_no_mode_for_gradients() -> None:
+    """A chip that multiplies 4-bit integers only fails at the first gradient, not at the forward pass."""
+    with pytest.raises(InputError, match=r"layer '\w+' \((update|backward)\): chip 'rapid_core' has no mode"):
+        accelsim.estimate("rapid_core", "letters_mlp", recipe="ibm2020_fp4")
