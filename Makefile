@@ -2,7 +2,7 @@
 #
 #   make demo    install into .venv, train a small CNN on a 4-bit and on a 16-bit chip, write reports/demo
 #   make test    install with the developers' tools; lint, format, types and all tests
-#   make bench   install with the developers' tools; speed of the kernels and of a training step
+#   make bench   install with the peers that pip has; speed against float32 and them, into reports/bench
 #   make clean   remove .venv, caches and the demo's report
 #
 # PYTHON=/path/to/python chooses the interpreter (3.11 or newer); otherwise the first that fits is taken.
@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -44,6 +44,11 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.created
 	@echo "installing accelsim and the developers' tools into $(VENV) ..."
 	$(PIP) install -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/.created
+	@echo "installing accelsim and the peers it is measured against into $(VENV) ..."
+	$(PIP) install -e '.[bench]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.created:

@@ -1,92 +1,60 @@
-"""How fast values are simulated: kernels against numpy's float32 product, and whole training runs.
-
-Times are CPU times of one thread for the kernels, so that other work on the machine counts little, and
-wall times for training. Compilation is not counted.
-"""
+"""Measure everything, print the table, write it to reports/bench."""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
-from collections.abc import Callable
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from accelsim.errors import InputError
+from accelsim.storage import write_text
+from benchmarks.elements import element_rows, statistic_rows
+from benchmarks.measuring import FULL, QUICK, Row, Size
+from benchmarks.networks import network_rows
+from benchmarks.peers import peer_rows
+from benchmarks.products import square_rows, thread_rows
+from benchmarks.table import QUICK_WARNING, SECTIONS, environment, json_text, markdown, summary, text_line
+from benchmarks.training import training_rows
 
-import numpy as np
-
-from accelsim import api
-from accelsim.numerics.accumulate import Accumulation, Matrix, multiply
-from accelsim.numerics.compiled import set_threads
-from accelsim.numerics.formats import number_format
-
-SIZE = 1024
-REPEATS = 3
-WARM_UP_STEPS = 20
-CASES = (
-    ("INT4 x INT4, 16 lanes", "int4", "int4", Accumulation(16, 64, "dlfloat16")),
-    ("INT4 x radix-4 FP4, 16 lanes", "int4", "fp4_r4_odd", Accumulation(16, 64, "dlfloat16")),
-    ("DLFloat16 x DLFloat16, an FMA each", "dlfloat16", "dlfloat16", Accumulation(1, 64, "dlfloat16")),
-    ("IEEE half x half, an FMA each", "fp16", "fp16", Accumulation(1, 64, "fp16")),
-)
-
-
-def operand(name: str, generator: np.random.Generator) -> Matrix:
-    """A random operand: all codes of a 4-bit format, values around zero of a 16-bit one."""
-    fmt = number_format(name)
-    if fmt.bits <= 8:
-        return Matrix(generator.integers(0, 1 << fmt.bits, (SIZE, SIZE)).astype(np.uint8), fmt)
-    return Matrix(fmt.round(generator.normal(0, 0.1, (SIZE, SIZE))).astype(np.float32), fmt)
+MEASUREMENTS: dict[str, Callable[[Size], Iterator[Row]]] = {
+    "products": square_rows,
+    "networks": network_rows,
+    "threads": thread_rows,
+    "elements": element_rows,
+    "statistics": statistic_rows,
+    "peers": peer_rows,
+    "training": training_rows,
+}
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """The least CPU time of a few calls, after one that is not counted."""
-    work()
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-def bench_kernels() -> None:
-    """ns per multiply-accumulate of each kernel, and its speed relative to numpy's float32 product."""
-    generator = np.random.default_rng(1)
-    set_threads(1)
-    floats = generator.normal(size=(SIZE, SIZE)).astype(np.float32)
-    yardstick = cpu_seconds(lambda: floats @ floats)
-    print(f"{SIZE}^3 product, one thread{'':26}ns/MAC   GMAC/s   x float32   kernel")
-    print(f"{'numpy float32 (the yardstick)':50}{line(yardstick, yardstick)}")
-    for label, a_format, b_format, rule in CASES:
-        a, b = operand(a_format, generator), operand(b_format, generator)
-        seconds = cpu_seconds(lambda a=a, b=b, rule=rule: multiply(rule, a, b))  # type: ignore[misc]
-        print(f"{label:50}{line(seconds, yardstick)}   {multiply(rule, a, b)[1]}")
-
-
-def line(seconds: float, yardstick: float) -> str:
-    """ns per MAC, GMAC/s and the ratio to the yardstick."""
-    return f"{seconds * 1e9 / SIZE**3:6.4f}   {SIZE**3 / seconds / 1e9:6.1f}   {yardstick / seconds:9.2f}"
-
-
-def bench_training() -> None:
-    """Samples per second of training the demo on its two chips, all threads, first steps not counted."""
-    workload = api.load_workload("fashion_cnn")
-    print(f"\ntraining fashion_cnn, all threads, steps {WARM_UP_STEPS} to the end of an epoch")
-    for name in ("fp4_training", "fp16_training"):
-        marks: list[float] = []
-
-        def note(event: api.Progress, marks: list[float] = marks) -> None:
-            if event.phase == "train" and event.step >= WARM_UP_STEPS:
-                marks.append(time.perf_counter())
-
-        record = api.train(api.load_chip(name), workload, epochs=1, progress=note)
-        rate = (len(marks) - 1) * record.batch / (marks[-1] - marks[0])
-        print(f"{name:50}{rate:8,.0f} samples/s")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that the words ask for; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs")
+    parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder of the table")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="some sections")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(words)
+    facts = environment(" ".join(["python -m benchmarks", *words]), datetime.now(UTC), quick=options.quick)
+    print(f"{facts['cpu']}, {facts['cores']} cores, Python {facts['versions']['python']}")
+    rows: list[Row] = []
+    for section in options.only:
+        print(f"\n{SECTIONS[section]}")
+        for row in MEASUREMENTS[section](QUICK if options.quick else FULL):
+            print(text_line(row), flush=True)
+            rows.append(row)
+    print(f"\n{summary(rows)}{QUICK_WARNING if options.quick else ''}")
+    try:
+        write_text(options.out / "bench.json", json_text(facts, rows))
+        write_text(options.out / "bench.md", markdown(facts, rows))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"table: {options.out / 'bench.md'}")
+    return 0
 
 
 if __name__ == "__main__":
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    bench_kernels()
-    bench_training()
+    sys.exit(main())

@@ -74,7 +74,7 @@ def _plain(module: Module, alias: ast.alias, line: int) -> Iterator[Import]:
 
 
 def _resolved(package: str, name: str) -> str:
-    """The module that ``from package import name`` reaches; a verb of the package itself is one of the API."""
+    """The module that ``from package import name`` reaches; a verb of the package itself is the API's."""
     if f"{package}.{name}" in modules():
         return f"{package}.{name}"
     if package == "accelsim" and not name.startswith("__") and name != "InputError":
@@ -85,6 +85,18 @@ def _resolved(package: str, name: str) -> str:
 def own_imports(module: Module) -> Iterator[Import]:
     """Imports of the package's own modules."""
     return (one for one in imports(module) if one.target.split(".")[0] == "accelsim")
+
+
+def loading_imports(module: Module) -> Iterator[Import]:
+    """Own imports that happen when the module is loaded: outside functions, not for type checkers only."""
+    later: set[int] = set()
+    for node in ast.walk(module.tree):
+        checking = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if checking or isinstance(node, ast.FunctionDef | ast.Lambda):
+            later |= {
+                inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.Import | ast.ImportFrom)
+            }
+    return (one for one in own_imports(module) if one.line not in later)
 
 
 def room_of(target: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -38,9 +39,6 @@ NAMES = [*format_names(), *(name for name in FAMILY if name not in format_names(
 NARROW = [name for name in NAMES if catalog.twin(name).bits <= 16]
 WHOLE = [name for name in NAMES if catalog.twin(name).whole]
 LADDERS = [name for name in NAMES if not catalog.twin(name).whole]
-MODES = [
-    (rounding, overflow) for rounding in catalog.DETERMINISTIC for overflow in ("", "saturate", *OVERFLOWS[1:])
-]
 
 
 def as_floats(numbers: list[Fraction]) -> np.ndarray:
@@ -53,16 +51,18 @@ def around(values: np.ndarray) -> np.ndarray:
     return np.concatenate([values, np.nextafter(values, math.inf), np.nextafter(values, -math.inf)])
 
 
+@cache
 def rungs_and_middles(name: str) -> np.ndarray:
     """All numbers of a format up to one rung past the top, and all thresholds of rounding to nearest.
 
     Of fp32 the ends and a thin sample; of logarithms the float64 nearest to the irrational middle.
     """
     twin = catalog.twin(name)
-    codes = list(range(twin.top + 1))
     if twin.bits == 32:
         edges = {*range(4), *range(8_388_605, 8_388_612), *range(twin.top - 2, twin.top + 1)}
         codes = sorted(edges | {*range(1, twin.top, 16_777_259)})
+    else:
+        codes = list(range(twin.top + 1))
     numbers = [twin.place(code) * twin.unit for code in codes if code or not twin.logarithm]
     nexts = [twin.place(code + 1) * twin.unit for code in codes if code or not twin.logarithm]
     if twin.logarithm:
@@ -89,9 +89,8 @@ def assert_encodes(name: str, values: np.ndarray, rounding: str = "", overflow: 
     wanted = [catalog.encode(name, value, rounding, overflow) for value in values.tolist()]
     for index in np.flatnonzero(got != np.array(wanted))[:1]:
         value = float(values[index])
-        pytest.fail(
-            f"{name} {rounding} {overflow}: {value!r} = {value.hex()} is {got[index]:#x}, not {wanted[index]:#x}"
-        )
+        how = f"{name} {rounding} {overflow}"
+        pytest.fail(f"{how}: {value!r} = {value.hex()} is {got[index]:#x}, not {wanted[index]:#x}")
 
 
 def test_names_of_families() -> None:
@@ -180,10 +179,14 @@ def test_defaults_are_the_formats_own(name: str) -> None:
     """Without a rounding or an overflow the format's own apply: its ties, and its end of the range."""
     number = number_format(name)
     values = np.concatenate([np.linspace(-9, 9, 289), [1e60, -1e60]])
-    np.testing.assert_array_equal(number.encode(values), number.encode(values, number.rounding, number.overflow))
+    np.testing.assert_array_equal(
+        number.encode(values), number.encode(values, number.rounding, number.overflow)
+    )
     assert number.overflow == catalog.twin(name).default_overflow
     assert number.rounding == f"nearest_{catalog.twin(name).ties}"
-    np.testing.assert_array_equal(number.round(values, "to_odd"), number.decode(number.encode(values, "to_odd")))
+    np.testing.assert_array_equal(
+        number.round(values, "to_odd"), number.decode(number.encode(values, "to_odd"))
+    )
 
 
 @pytest.mark.parametrize("name", ["fp16", "dlfloat16", "bf16", "fp8_e4m3fn", "fp8_e5m2_ibm"])
@@ -231,7 +234,9 @@ def test_stochastic_equals_the_twin(name: str) -> None:
     lows = [catalog.value(twin, int(code)) * twin.unit for code in codes]
     highs = [catalog.value(twin, int(code) + 1) * twin.unit for code in codes]
     parts = rng.random(150)
-    values = np.array([float(low + (high - low) * Fraction(p)) for low, high, p in zip(lows, highs, parts, strict=True)])
+    values = np.array(
+        [float(low + (high - low) * Fraction(p)) for low, high, p in zip(lows, highs, parts, strict=True)]
+    )
     values = np.concatenate([values, -values if twin.signed else values, rng.normal(0, 3, 50)])
     draws = rng.integers(0, 1 << 32, len(values))
     for index in range(0, 150, 2):
@@ -244,6 +249,22 @@ def test_stochastic_equals_the_twin(name: str) -> None:
         for value, draw in zip(values.tolist(), draws, strict=True)
     ]
     assert got.tolist() == wanted
+
+
+@pytest.mark.parametrize("name", ["log3_sqrt2", "log5_sqrt2"])
+def test_stochastic_where_the_product_is_inexact(name: str) -> None:
+    """Below an irrational first number, the float64 nearest to where the draw carries, and its neighbours."""
+    number = number_format(name)
+    draws = np.random.default_rng(13).integers(0, 1 << 32, 2000).astype(np.uint64)
+    edges = ((1 << 32) - draws.astype(np.int64)).astype(np.float64) * number.min_positive * 2.0**-32
+    words = draws << np.uint64(32)
+    for values in (edges, np.nextafter(edges, 0), np.nextafter(edges, 1)):
+        got = encode_array(number, values, "stochastic", "saturate", words)
+        wanted = [
+            catalog.encode(name, value, "stochastic", draw=int(draw))
+            for value, draw in zip(values.tolist(), draws, strict=True)
+        ]
+        assert got.tolist() == wanted
 
 
 def test_stochastic_is_counter_based() -> None:
@@ -292,19 +313,25 @@ def test_words_from_the_middle_of_a_stream(first: int) -> None:
     ("name", "values", "options", "text"),
     [
         ("int4", [1.0, math.nan], {}, "int4: the format has no NaN, but the values hold one"),
-        ("fixed16_2_14", math.nan, {"overflow": "wrap"}, "fixed16_2_14: the format has no NaN, but the values hold one"),
+        ("fixed16_2_14", math.nan, {"overflow": "wrap"},
+         "fixed16_2_14: the format has no NaN, but the values hold one"),
         ("log5", math.nan, {}, "log5: the format has no NaN, but the values hold one"),
         ("int4", math.inf, {"overflow": "wrap"}, "int4: an infinity cannot wrap, but the values hold one"),
         ("fp16", 1.0, {"rounding": "nearest_evn"},
-         "unknown rounding 'nearest_evn' (did you mean 'nearest_even'?); allowed: nearest_down, nearest_even, "
-         "nearest_up, stochastic, to_odd, toward_zero"),
-        ("fp16", 1.0, {"overflow": "clip"}, "unknown overflow 'clip'; allowed: infinity, nan, saturate, wrap"),
-        ("fp16", 1.0, {"overflow": "wrap"}, "fp16: the format cannot overflow to 'wrap'; allowed: saturate, infinity, nan"),
+         "unknown rounding 'nearest_evn' (did you mean 'nearest_even'?); allowed: nearest_down, "
+         "nearest_even, nearest_up, stochastic, to_odd, toward_zero"),
+        ("fp16", 1.0, {"overflow": "clip"},
+         "unknown overflow 'clip'; allowed: infinity, nan, saturate, wrap"),
+        ("fp16", 1.0, {"overflow": "wrap"},
+         "fp16: the format cannot overflow to 'wrap'; allowed: saturate, infinity, nan"),
         ("fp8_e4m3fn", 1.0, {"overflow": "infinity"},
          "fp8_e4m3fn: the format cannot overflow to 'infinity'; allowed: saturate, nan"),
-        ("fp4_e2m1", 1.0, {"overflow": "nan"}, "fp4_e2m1: the format cannot overflow to 'nan'; allowed: saturate"),
-        ("int4s", 1.0, {"overflow": "wrap"}, "int4s: the format cannot overflow to 'wrap'; allowed: saturate"),
-        ("int4", 1.0, {"rounding": "stochastic"}, "int4: stochastic rounding needs the key of its random bits"),
+        ("fp4_e2m1", 1.0, {"overflow": "nan"},
+         "fp4_e2m1: the format cannot overflow to 'nan'; allowed: saturate"),
+        ("int4s", 1.0, {"overflow": "wrap"},
+         "int4s: the format cannot overflow to 'wrap'; allowed: saturate"),
+        ("int4", 1.0, {"rounding": "stochastic"},
+         "int4: stochastic rounding needs the key of its random bits"),
         ("int4", 1.0, {"rounding": "stochastic", "key": -1},
          "int4: key must be in 0..2**64-1 and first in 0..2**63-1, got -1 and 0"),
         ("int4", 1.0, {"rounding": "stochastic", "key": 1, "first": -2},
@@ -324,9 +351,11 @@ def test_what_cannot_be_encoded(name: str, values: object, options: dict[str, ob
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("int9", "unknown number format 'int9' (did you mean 'int8'?); allowed: bf16, dlfloat16, fixed16_<IL>_<FL>, "),
+        ("int9",
+         "unknown number format 'int9' (did you mean 'int8'?); allowed: bf16, dlfloat16, fixed16_<"),
         ("fixed16_2_13", "fixed16_2_13: integer and fraction bits must add up to 16, got 15"),
-        ("fp16_r16", "fp16_r16: bias: the values would reach from 2**-65532 to 2**65536; allowed: 2**-900..2**900"),
+        ("fp16_r16",
+         "fp16_r16: bias: the values would reach from 2**-65532 to 2**65536; allowed: 2**-900..2**900"),
         ("mxfp4", "'mxfp4' is a block format (`block_format`), but one of single numbers is wanted here"),
         ("fp4_r3", "unknown number format 'fp4_r3' (did you mean "),
         ("int5\n", "unknown number format 'int5\n'"),

@@ -43,6 +43,20 @@ def test_products_of_wider_codes(tmp_path: Path, a_format: str, b_format: str) -
     check(chip, rows[:, None], np.arange(1 << formats.bits(b_format))[None, :], a_format, b_format)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4, 16])
+def test_all_pairs_of_narrow_formats(tmp_path: Path, lanes: int) -> None:
+    """Any two formats of up to 8 bits multiply, either way round, whatever integers hold their values."""
+    rng = np.random.default_rng(lanes)
+    narrow = [name for name in formats.NAMES if formats.bits(name) <= 8]
+    pairs = list(itertools.combinations_with_replacement(narrow, 2))
+    chip = write_array_chip(tmp_path, pairs, lanes=lanes, rows=2)
+    k = 2 * lanes + 1
+    for a_format, b_format in pairs:
+        a, b = number_codes(a_format, rng, (2, k)), number_codes(b_format, rng, (k, 2))
+        check(chip, a, b, a_format, b_format)
+        check(chip, b.T, a.T, b_format, a_format)
+
+
 @pytest.mark.parametrize("accumulator", ACCUMULATORS)
 @pytest.mark.parametrize("dataflow", ["weight_stationary", "input_stationary", "output_stationary"])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 16, 64])

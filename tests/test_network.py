@@ -441,7 +441,7 @@ class Bare(MatrixLayer):
 
 def test_a_layer_without_mathematics_cannot_be_made() -> None:
     """Whoever writes a layer and forgets a part of it is told which parts are missing."""
-    with pytest.raises(TypeError, match="abstract methods.*backward.*forward.*update_gemm"):
+    with pytest.raises(TypeError, match=r"abstract methods.*backward.*forward.*update_gemm"):
         Bare()
 
 

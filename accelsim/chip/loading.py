@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelsim.chip.schema import Chip
 from accelsim.errors import InputError, nearest
+from accelsim.numerics.accumulation import adder_faults
 from accelsim.numerics.formats import format_names
 from accelsim.storage import find_resource
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
@@ -22,6 +23,7 @@ def load_chip(name_or_path: str | Path) -> Chip:
     chip = parse(Chip, document)
     _check_name(chip, document)
     _check_dataflows(chip, document)
+    _check_adder(chip, document)
     _check_modes(chip, document)
     _check_output_chunk(chip, document)
     _check_scratchpad(chip, document)
@@ -44,6 +46,13 @@ def _check_dataflows(chip: Chip, document: YamlDocument) -> None:
     for index, dataflow in enumerate(dataflows):
         if dataflow in dataflows[:index]:
             raise _mistake(document, ("array", "dataflows", index), f"'{dataflow}' is listed twice")
+
+
+def _check_adder(chip: Chip, document: YamlDocument) -> None:
+    array, readout = chip.array, chip.vector_unit.storage_format
+    adder = array.accumulator, array.overflow, array.rounding, array.alignment_bits, readout
+    for key, message in adder_faults(*adder):
+        raise _mistake(document, ("array", key), message)
 
 
 def _check_modes(chip: Chip, document: YamlDocument) -> None:

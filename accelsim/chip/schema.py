@@ -11,7 +11,9 @@ from accelsim.chip.quantity import Part, PositiveQuantity, Quantity, Text
 from accelsim.yamlfile import split_unit
 
 DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary"]
-Accumulator = Literal["dlfloat16", "fp16", "bf16", "fp32"]
+SumRounding = Literal[
+    "format", "nearest_even", "nearest_up", "nearest_down", "toward_zero", "to_odd", "stochastic"
+]
 Geometry = Annotated[int, Field(ge=1, le=4096)]
 Cycles = Annotated[int, Field(ge=1, le=4096)]
 
@@ -35,6 +37,11 @@ class Mode(Part):
 class MacArray(Part):
     """The PE array of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` output columns wide.
 
+    ``accumulator`` (the format of sums) is a name of `numerics.accumulator`; ``overflow`` and ``rounding``
+    are what it does above its range and between two values, ``format`` being its own way.
+    ``alignment_bits``: the adder drops, before it adds, what lies that many bits below the largest
+    exponent; None: it drops nothing (`numerics.accumulation`).
+
     ``output_chunk`` is the number of products per drained sum in output_stationary; None: all of K.
     ``pipelined``: passes follow back to back; else one fold ends before the next begins.
     """
@@ -43,8 +50,10 @@ class MacArray(Part):
     cols: Geometry
     simd: int = Field(ge=1, le=64)
     dataflows: tuple[DataflowName, ...] = Field(min_length=1)
-    accumulator: Accumulator
-    overflow: Literal["format", "saturate"]
+    accumulator: Text
+    overflow: Literal["format", "saturate", "wrap"]
+    rounding: SumRounding = "format"
+    alignment_bits: int | None = Field(default=None, ge=1, le=64)
     output_chunk: int | None = Field(default=None, ge=1)
     pipelined: bool
     area_um2_per_pe: PositiveQuantity

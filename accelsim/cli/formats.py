@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from accelsim.cli.options import json_option
+from accelsim.cli.options import json_option, out_option
 from accelsim.numerics.block_formats import BlockFormat, block_format, block_format_names
 from accelsim.numerics.formats import NumberFormat, format_families, format_names, number_format
 
@@ -21,31 +23,60 @@ Examples:
   accelsim formats nvfp4
   accelsim formats my_format.yaml
   accelsim formats int4 --json
+  accelsim formats --plot
+  accelsim formats --plot fp8_e4m3fn fp8_e5m2 int8 --out reports/fp8
 """
+
+# Radix 2 against radix 4 against integers, all in four bits.
+PLOTTED = ("fp4_e3m0", "fp4_r4_even", "fp4_r4_odd", "int4")
+PLOT_FOLDER = Path("reports/formats")
 
 
 @click.command("formats", epilog=EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("names", metavar="[NAME...]", nargs=-1)
+@click.option("--plot", is_flag=True, help="Draw the formats side by side, as PNG and SVG.")
+@out_option(f"{PLOT_FOLDER} (with --plot)")
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(names: tuple[str, ...], plot: bool, out: Path | None, as_json: bool) -> None:
     """Show the number formats, or every code of the format NAME with its value.
 
     NAME is one of the list, a member of a family (int5, fixed16_2_14, fp6_r16, log5_sqrt2), a block
     format, or a YAML file with the fields of a format of your own.
+
+    --plot draws number lines, rounding staircases and relative errors of all NAMEs (at most 8 bits each) side
+    by side; without a NAME: radix 2 against radix 4 against INT4.
     """
-    if name is None:
+    if plot:
+        _plot(names or PLOTTED, out or PLOT_FOLDER, as_json)
+        return
+    if out is not None:
+        raise click.UsageError("--out goes with --plot")
+    if len(names) > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({names[1]})")
+    if not names:
         _show_all(as_json)
-    elif name in block_format_names():
-        _show_block(block_format(name), as_json)
+    elif names[0] in block_format_names():
+        _show_block(block_format(names[0]), as_json)
     else:
-        _show_one(number_format(name), as_json)
+        _show_one(number_format(names[0]), as_json)
+
+
+def _plot(names: Sequence[str], out: Path, as_json: bool) -> None:
+    from accelsim import api
+
+    files = [str(path) for path in api.draw_formats(names, out)]
+    click.echo(
+        json.dumps({"formats": list(names), "files": files}, indent=1) if as_json else "\n".join(files)
+    )
 
 
 def _show_all(as_json: bool) -> None:
     formats = [number_format(each) for each in format_names()]
     blocks = [block_format(each) for each in block_format_names()]
     if as_json:
-        families = [{"family": each.syntax, "source": each.source} for each in format_families()]
+        families = [
+            {"name": each.syntax, "family": True, "source": each.source} for each in format_families()
+        ]
         summaries = [_summary(fmt) for fmt in formats] + [_block_summary(fmt) for fmt in blocks]
         click.echo(json.dumps([*summaries, *families], indent=1))
         return

@@ -22,10 +22,11 @@ COMMANDS = {
     "compare": ("compare", "Train a workload on two chips, bit for bit, and compare them."),
     "run": ("run", "Train a workload on one chip, bit for bit."),
     "estimate": ("estimate", "Cycles, energy and memory of one chip, without computing values."),
+    "gemm": ("gemm", "Multiply A (M x K) by B (K x N) on CHIP, bit for bit."),
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "check": ("check", "Check chip, workload and recipe files."),
     "formats": ("formats", "Number formats, and any format's full code table."),
-    "rtl": ("rtl", "Write the PE of CHIP as Verilog, with testbenches and the simulator's results as vectors."),
+    "rtl": ("rtl", "Write a chip's PE in Verilog, with testbenches and golden vectors."),
     "list": ("listing", "Shipped chips, workloads, recipes, formats and data sets."),
 }
 

@@ -37,7 +37,12 @@ Examples:
     help="At least so many vectors per unit.",
 )
 @click.option(
-    "--seed", metavar="N", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the vectors."
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Seed of the vectors.",
 )
 @json_option
 @quiet_option

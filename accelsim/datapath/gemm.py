@@ -11,25 +11,38 @@ from numpy.typing import NDArray
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
 from accelsim.network import Operand
-from accelsim.numerics.accumulate import Accumulation, Matrix, multiply
+from accelsim.numerics.accumulate import Matrix, multiply
+from accelsim.numerics.accumulation import Accumulation
+from accelsim.numerics.accumulator import result_format
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
 
 _SINGLE_BITS = 24  # significand of a float32
+_DOUBLE_BITS = 53  # significand of a float64
 
 
-def accumulate(plan: Plan, a: Matrix, b: Matrix) -> tuple[F32, str]:
+def rule_of(plan: Plan, seed: int = 0) -> Accumulation:
+    """What fixes the bits of a plan's sums; ``seed`` is that of stochastic rounding."""
+    return Accumulation(
+        plan.lanes, plan.chunk, plan.accumulator, plan.overflow, plan.rounding, plan.alignment_bits,
+        plan.k_splits, plan.readout, seed,
+    )  # fmt: skip
+
+
+def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray[Any], str]:
     """The raw sums of one GEMM in the accumulator's format, and the kernel that computed them.
 
     Parameters
     ----------
     a: (m, k), b: (k, n); shapes as in the plan.
+    seed: of the random bits of an accumulator that rounds stochastically, 0..2**64-1.
 
     Returns
     -------
-    float32 (m, n), every value a value of ``plan.accumulator``.
+    (m, n), every value a value of ``plan.accumulator`` (``plan.readout`` if that is exact): float32, or
+    float64 where float32 does not hold them all.
     """
     (m, k), n = a.array.shape, b.array.shape[1]
     if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[0] != k:
@@ -37,26 +50,45 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix) -> tuple[F32, str]:
             f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
             f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
         )
-    return multiply(Accumulation(plan.lanes, plan.chunk, plan.accumulator, plan.overflow), a, b)
+    return multiply(rule_of(plan, seed), a, b)
 
 
-def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str) -> tuple[F32, str]:
+def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:
     """The product of two operands as the chip writes it, and the kernel that computed it.
 
     Sums in the accumulator's format, then one 16-bit multiply by the scales, then one rounding. The
     scales of both operands are combined into one factor whose significand has the storage format's
     width; powers of two (GradScale) move its exponent only and cost no precision.
     """
-    sums, kernel = accumulate(plan, _matrix(a), _matrix(b))
+    sums, kernel = accumulate(plan, _matrix(a), _matrix(b), seed)
     stored = number_format(storage)
     factor = combined_scale(a.scale, b.scale, stored)
-    if factor == 1.0:
-        return (sums if plan.accumulator == storage else round_to(sums, storage)), kernel
-    if number_format(plan.accumulator).significand_bits + stored.significand_bits > _SINGLE_BITS:
-        # the product does not fit in a float32: it would be rounded there, and again when it is stored
-        return np.asarray(stored.round(sums.astype(np.float64) * factor), np.float32), kernel
-    sums *= np.float32(factor)
-    return round_to(sums, storage), kernel
+    fmt = result_format(plan.accumulator, plan.readout)
+    if fmt.name == storage and factor == 1.0:
+        return sums, kernel
+    bits = fmt.significand_bits + (0 if factor == 1.0 else stored.significand_bits)
+    if sums.dtype == np.float32 and bits <= _SINGLE_BITS:
+        sums *= np.float32(factor)
+        return round_to(sums, storage), kernel
+    # the product does not fit in a float32: it would be rounded there, and again when it is stored
+    wide = sums.astype(np.float64)
+    product = wide * factor if bits <= _DOUBLE_BITS else odd_product(wide, factor)
+    return np.asarray(stored.round(product), np.float32), kernel
+
+
+def odd_product(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """``values * factor`` rounded to odd, so that a later rounding to fewer bits is the only one.
+
+    Integers below 2**53 in any common unit, and a factor of at most 24 significant bits: halves of the
+    values have exact products, and the error of adding those is known (Dekker, 1971).
+    """
+    upper = values.astype(np.float32).astype(np.float64)
+    larger, smaller = upper * factor, (values - upper) * factor
+    product = larger + smaller
+    error = smaller - (product - larger)
+    even = np.ldexp(np.frexp(product)[0], _DOUBLE_BITS) % 2 == 0
+    odd = np.nextafter(product, np.copysign(np.inf, error))
+    return np.where((error != 0) & even, odd, product)
 
 
 def combined_scale(a_scale: float, b_scale: float, storage: NumberFormat) -> float:

@@ -13,8 +13,10 @@ class Plan:
     """How one `Gemm` runs on a chip.
 
     The bits follow from ``lanes`` (products added exactly, rounded once), ``chunk`` (products per
-    inner accumulation; chunks are added to the outer accumulator in ascending k, one rounding each)
-    and ``accumulator`` alone. Everything else decides cycles and traffic.
+    inner accumulation; chunks are added to the outer accumulator in ascending k, one rounding each),
+    ``k_splits`` (contiguous pieces of K, added up in their order) and the adder: ``accumulator``,
+    ``overflow``, ``rounding``, ``alignment_bits`` and ``readout``, which are words of
+    `numerics.accumulation.Accumulation`. Everything else decides cycles and traffic.
 
     Array geometry is that of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` independent output
     columns wide, each of those ``lanes`` products deep along K.
@@ -31,7 +33,7 @@ class Plan:
     lanes: int
     chunk: int
     accumulator: str
-    overflow: Literal["format", "saturate"]
+    overflow: Literal["format", "saturate", "wrap"]
     pipelined: bool
     workers: int
     split: Literal["m", "n", "groups"]
@@ -40,6 +42,10 @@ class Plan:
     tile_k: int
     loop_order: Literal["m_outer", "n_outer"]
     energy_aj_per_mac: int
+    rounding: str = "format"
+    alignment_bits: int | None = None
+    k_splits: int = 1
+    readout: str = "fp32"
 
     @property
     def output_cols(self) -> int:

@@ -103,6 +103,9 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile) -> Pla
         tile_k=tile.k,
         loop_order=tile.loop_order,
         energy_aj_per_mac=attojoules(mode.energy_pj_per_mac.value),
+        rounding=chip.array.rounding,
+        alignment_bits=chip.array.alignment_bits,
+        readout=chip.vector_unit.storage_format,
     )
 
 

@@ -33,7 +33,7 @@ from accelsim.mapping.partition import Split
 from accelsim.mapping.passes import ArrayShape, ceil_div
 from accelsim.mapping.plan import Dataflow, Plan
 from accelsim.mapping.scratchpad import dram_bytes, half_capacity_bytes
-from accelsim.numerics.formats import number_format
+from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
 LoopOrder = Literal["m_outer", "n_outer"]
@@ -111,7 +111,8 @@ def _depth(gemm: Gemm, tile_m: int, tile_n: int, chunk: int, capacity_bits: int,
     and B are the operands' bits in memory; multiplied by groups m k n to stay in integers.
     """
     scale = gemm.groups * gemm.m * gemm.k * gemm.n
-    room = scale * (capacity_bits - tile_m * tile_n * number_format(accumulator).bits)
+    sum_bits = accumulator_bits(accumulator, gemm.a_format, gemm.b_format, gemm.k)
+    room = scale * (capacity_bits - tile_m * tile_n * sum_bits)
     a_bits, b_bits = gemm.a.elements * gemm.a.bits, gemm.b.elements * gemm.b.bits
     depth = room // (2 * (tile_m * a_bits * gemm.n + tile_n * b_bits * gemm.m))
     return gemm.k if depth >= gemm.k else max(depth // chunk * chunk, 0)

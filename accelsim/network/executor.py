@@ -71,7 +71,7 @@ class VectorUnit(Protocol):
         """1/sqrt(variance + epsilon)."""
 
     def moving_average(self, old: F32, new: F32, momentum: float) -> F32:
-        """(1 - momentum) * old + momentum * new."""
+        """old + momentum * (new - old)."""
 
     def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
         """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""

@@ -1,15 +1,12 @@
 """One accumulation rule, and the fastest kernel that provably computes it.
 
-The rule (order of additions): products of a group of ``lanes`` are added exactly; the group sum is
-added to the partial sum with one rounding; after ``chunk`` products the partial sum is added to the
-outer accumulator with one rounding; k ascends; every zero result is +0. Chunk-based accumulation:
-Wang et al., NeurIPS 2018, section 2.3.
+The rule, and with it the order of additions, is an `accumulation.Accumulation`.
 
 Kernels, tried in this order; each name is what a record reports:
 
 - ``i8``, ``i16``: group sums by integer dot products of bytes or 16-bit words;
 - ``f32``: group sums in single precision;
-- ``general``: exact expansions; any format, infinities and NaNs, overflow.
+- ``general``: exact expansions; any rule, any format, infinities and NaNs, overflow.
 
 The first three end in ``_exact`` where single precision carries every add of the inner accumulation
 exactly (all products are multiples of one unit and stay below 2**24 of it), else in ``_sticky``: the
@@ -27,9 +24,11 @@ from numba import get_num_threads, prange
 from numba.extending import overload, register_jitable
 from numpy.typing import NDArray
 
+from accelsim.numerics.accumulation import Accumulation, plain_rule
+from accelsim.numerics.accumulator import EXACT
 from accelsim.numerics.compiled import kernel
-from accelsim.numerics.exact_sum import accumulate_general, rounding_fields
 from accelsim.numerics.formats import NumberFormat, number_format
+from accelsim.numerics.general_kernel import accumulate_general
 from accelsim.numerics.tile_kernel import (
     INTERLEAVE,
     ROUNDINGS,
@@ -39,23 +38,12 @@ from accelsim.numerics.tile_kernel import (
     vector_width,
 )
 
+__all__ = ["Accumulation", "Matrix", "choose_kernel", "multiply"]
+
 _EXACT_INTEGERS = 2**24  # single precision holds every integer up to here
 _K_BLOCK = 1024  # products between two visits of a tile; a matter of cache, not of bits
 _BLOCK_TILES = 16
-
-
-@dataclass(frozen=True)
-class Accumulation:
-    """What fixes the bits of a sum of products.
-
-    ``overflow``: ``format`` does what the accumulator's format does above its range (infinity or
-    NaN), ``saturate`` stays at the largest value.
-    """
-
-    lanes: int
-    chunk: int
-    accumulator: str
-    overflow: str = "format"
+_NARROW = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,8 @@ class Matrix:
             return 0.0
         if self.array.dtype == np.float32:
             return float(max(self.array.max(), -self.array.min()))
-        return float(np.abs(_value_table(self.format)).max())
+        used = np.unique(self.array) if self.format.has_nan else slice(None)
+        return float(np.abs(_value_table(self.format)[used]).max())
 
     def transposed(self) -> Matrix:
         """The same operand with rows and columns exchanged (a view)."""
@@ -93,20 +82,43 @@ def _value_table(fmt: NumberFormat) -> NDArray[np.float32]:
     return fmt.decode(np.arange(1 << fmt.bits)).astype(np.float32)
 
 
-def multiply(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[np.float32], str]:
+def multiply(
+    rule: Accumulation, a: Matrix, b: Matrix, origin: tuple[int, int] = (0, 0)
+) -> tuple[NDArray[Any], str]:
     """The product of a (m, k) and b (k, n), accumulated by ``rule``, and the kernel's name.
 
-    Returns float32 (m, n): every value is a value of the accumulator's format.
+    ``origin``: row and column of the product's first element in the whole result that it is a tile of
+    (it decides the random bits of stochastic rounding).
+
+    Returns (m, n) of ``rule.dtype``: every value is a value of ``rule.format``.
+
+    Raises `InputError` if a chunk is not whole groups of lanes, or if a sum is a NaN (or an infinity that
+    would wrap) and the format has none.
     """
     (m, k), n = a.array.shape, b.array.shape[1]
     out = np.zeros((m, n), np.float32)
     if min(m, k, n) == 0:
-        return out, "empty"
-    choice = choose_kernel(rule, a, b)
-    if choice is not None and _multiply_tiled(rule, choice, a, b, out):
-        return out, f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
-    _multiply_general(rule, a, b, out)
-    return out, "general"
+        return out.astype(rule.dtype), "empty"
+    # A narrow result wastes the columns of a tile; its transpose has the same bits and fills the tile.
+    turned = n < min(m, _NARROW)
+    left, right = (b.transposed(), a.transposed()) if turned else (a, b)
+    choice = choose_kernel(rule, left, right)
+    if choice is not None:
+        result = np.empty((n, m), np.float32) if turned else out
+        if _multiply_tiled(rule, choice, left, right, result):
+            out[...] = result.T if turned else result
+            return _read_out(rule, out), f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
+    left_values = np.ascontiguousarray(a.values(), dtype=np.float64)
+    right_values = np.ascontiguousarray(b.values().T, dtype=np.float64)
+    return accumulate_general(rule, left_values, right_values, (a.format, b.format), origin), "general"
+
+
+def _read_out(rule: Accumulation, sums: NDArray[np.float32]) -> NDArray[Any]:
+    """Sums of a tile as ``rule.format`` has them: those of an exact accumulator are still to be rounded."""
+    if rule.accumulator != EXACT:
+        return sums.astype(rule.dtype, copy=False)
+    rounded = number_format(rule.readout).round(sums, rule.rounding_used, rule.overflow_used)
+    return (rounded + 0.0).astype(rule.dtype)  # there is one zero
 
 
 def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None:
@@ -117,28 +129,29 @@ def choose_kernel(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None
     Where that bound does not exclude overflow, the tile watches its sums, and an overflow seen
     sends the product to the general kernel.
     """
-    if rule.accumulator not in ROUNDINGS:
-        return None
-    accumulator = number_format(rule.accumulator)
     k = a.array.shape[1]
     unit = a.format.unit * b.format.unit
     largest_product = a.largest() * b.largest()
+    plain = plain_rule(rule, k, largest_product, unit)
+    if plain is None or plain.accumulator not in ROUNDINGS:
+        return None
+    accumulator = number_format(plain.accumulator)
     bound = 4.0 * k * largest_product
     if not bound < 2.0**120 or unit < 2.0**-120:
         return None
     if rule.lanes == 1:
         group_exact = a.format.significand_bits + b.format.significand_bits <= 24
     else:
-        group_exact = rule.lanes * a.format.max_value * b.format.max_value <= _EXACT_INTEGERS * unit
+        group_exact = rule.lanes * _largest_integer(a.format) * _largest_integer(b.format) <= _EXACT_INTEGERS
     if not group_exact:
         return None
     inner_exact = 2.0 * min(rule.chunk, k) * largest_product <= _EXACT_INTEGERS * unit
     smallest_normal = 2.0 ** (1 - accumulator.bias)
-    rows, vectors, width = _tile_shape(b.array.shape[1])
+    rows, vectors, width = _tile_shape(a.array.shape[0], b.array.shape[1])
     underflow = unit < smallest_normal
     carrier = "f32" if underflow else _carrier_of(rule.lanes, a, b)
     return TileConfig(
-        rounding=rule.accumulator,
+        rounding=plain.accumulator,
         lanes=rule.lanes,
         sticky_inner=not inner_exact,
         underflow=underflow,
@@ -168,20 +181,16 @@ def _carrier_of(lanes: int, a: Matrix, b: Matrix) -> str:
 
 def _largest_integer(fmt: NumberFormat) -> int:
     """The largest magnitude of a format in its unit (-8 of int4 is 8)."""
-    return int(np.abs(_value_table(fmt)).max() / fmt.unit)
+    magnitudes = np.abs(_value_table(fmt))
+    return int(magnitudes[np.isfinite(magnitudes)].max() / fmt.unit)
 
 
-def _tile_shape(n: int) -> tuple[int, int, int]:
-    """(rows, vectors, width) of the register tile: narrow results get a tall tile."""
+def _tile_shape(m: int, n: int) -> tuple[int, int, int]:
+    """(rows, vectors, width) of the register tile, eight vectors in all: flat, tall or in between."""
     width = vector_width()
-    return (8, 1, width) if n <= width else (4, 2, width)
-
-
-def _multiply_general(rule: Accumulation, a: Matrix, b: Matrix, out: NDArray[np.float32]) -> None:
-    fields, limits = rounding_fields(number_format(rule.accumulator), saturate=rule.overflow == "saturate")
-    left = np.ascontiguousarray(a.values(), dtype=np.float64)
-    right = np.ascontiguousarray(b.values().T, dtype=np.float64)
-    accumulate_general(left, right, rule.lanes, rule.chunk, fields, limits, out)
+    if n <= width:
+        return 8, 1, width
+    return (1, 8, width) if m == 1 else (2, 4, width) if m == 2 else (4, 2, width)
 
 
 def _multiply_tiled(
@@ -205,7 +214,7 @@ def _multiply_tiled(
         _flat(a.array), _table(a, tile.carrier, offset), *_steps(a.array), panels, start,
         k, chunk, block, tiles_per_block, np.float32(unit), peaks, out,
     )  # fmt: skip
-    return float(peaks.max()) * unit <= number_format(rule.accumulator).max_value
+    return float(peaks.max()) * unit <= number_format(tile.rounding).max_value
 
 
 def _table(operand: Matrix, carrier: str, offset: int) -> NDArray[Any]:

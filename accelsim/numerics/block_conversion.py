@@ -28,7 +28,7 @@ def encode(
     _check_axis(fmt, array, axis)
     words = drawn_words(fmt.name, rounding, key, first, array.shape)
     scales = _scales(fmt, array, axis)
-    quotients = exact_quotients(array, _scale_of_each(fmt, scales, axis, array.shape[axis]))
+    quotients = quotients_to_round(array, _scale_of_each(fmt, scales, axis, array.shape[axis]))
     codes = encode_array(fmt.element, quotients, rounding or fmt.element.rounding, "saturate", words)
     return codes, scales
 
@@ -73,9 +73,9 @@ def _e8m0_codes(fmt: BlockFormat, largest: F64) -> NDArray[np.uint8]:
 
 def _e4m3_scales(fmt: BlockFormat, largest: F64) -> BlockScales:
     single, scale = number_format("fp32"), number_format("fp8_e4m3fn")
-    whole = exact_quotients(largest.max(), np.asarray(scale.max_value * fmt.element.max_value))
+    whole = quotients_to_round(largest.max(), np.asarray(scale.max_value * fmt.element.max_value))
     tensor = max(float(single.round(whole, overflow="saturate")), single.min_positive)
-    blocks = exact_quotients(largest, np.asarray(fmt.element.max_value * tensor))
+    blocks = quotients_to_round(largest, np.asarray(fmt.element.max_value * tensor))
     return BlockScales(scale.encode(blocks, overflow="saturate"), tensor)
 
 
@@ -90,18 +90,15 @@ def _scale_of_each(fmt: BlockFormat, scales: BlockScales, axis: int, length: int
     return np.asarray(each.take(np.arange(length), axis=axis))
 
 
-def exact_quotients(dividends: F64, divisors: F64) -> F64:
-    """``dividends / divisors`` so that rounding them to a narrow format is a single rounding.
+def quotients_to_round(dividends: F64, divisors: F64) -> F64:
+    """``dividends / divisors`` in float64, for one more rounding to a narrow format; 0 where a divisor is 0.
 
-    A float64 quotient rounded again goes wrong only where it lands on a number of few bits (a tie or a
-    neighbour) that the true quotient misses. There the product with the divisor is exact and tells the
-    side, and the quotient moves one float64 aside. A quotient of at most 25 significant bits (single's
-    mid-points) and a divisor of at most 28 keep the product within 53. 0 where the divisor is 0.
+    That second rounding is harmless. It could only go wrong if a float64 quotient fell on a number m of
+    the narrow format or of its mid-points that the true quotient misses. But m times the divisor has at
+    most 25 + 28 bits, so it is a float64, and a dividend beside it is a whole float64 step away: more
+    than half a step of m after the division. What underflows to zero stays the smallest float64,
+    because a rounding to odd tells it from zero.
     """
-    safe = np.where(divisors == 0, 1.0, divisors)
-    quotients = np.where(divisors == 0, dividends * 0.0, dividends / safe)
-    short = (quotients.view(np.int64) & ((1 << 28) - 1)) == 0
-    products = quotients * safe
-    missed = short & (divisors != 0) & (products != dividends)
-    side = np.where(products < dividends, np.inf, -np.inf)
-    return np.asarray(np.where(missed, np.nextafter(quotients, side), quotients))
+    exact_zero = (divisors == 0) | (dividends == 0)
+    quotients = np.where(divisors == 0, 0.0, np.abs(dividends) / np.where(divisors == 0, 1.0, divisors))
+    return np.copysign(np.where(exact_zero, 0.0, np.maximum(quotients, 5e-324)), dividends)

@@ -1,8 +1,7 @@
-"""The general accumulation: any format, any range, specials included - slow and without conditions.
+"""Sums without rounding: float64 expansions.
 
-Group sums are kept as exact float64 expansions (Shewchuk, 1997, "Adaptive precision floating-point
-arithmetic", section 2), rounded to odd and only then to the accumulator's format, so that there is
-one rounding whatever the exponents are (Boldo and Melquiond, 2008, "Emulation of FMA").
+An expansion is a few float64 whose sum is exact: ascending, none zero, no two with overlapping bits
+(Shewchuk, 1997, "Adaptive precision floating-point arithmetic", section 2).
 """
 
 from __future__ import annotations
@@ -11,63 +10,20 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from accelsim.numerics.compiled import kernel
-from accelsim.numerics.formats import NumberFormat
 
-# Fields of a format as `round_double` takes them.
-_SIGNIFICAND, _LOWEST_EXPONENT, _SUBNORMALS, _TIES_UP, _SATURATES = range(5)
+SPARE_PARTS = 16
+"""Room that an expansion needs beyond its terms, for what a rounding subtracts from it."""
 
-
-def rounding_fields(fmt: NumberFormat, *, saturate: bool) -> tuple[Any, Any]:
-    """``(fields int64[5], limits float64[3])`` of a radix-2 format, for the kernels of this module.
-
-    ``limits`` are the smallest positive value, the largest finite value and what lies above it.
-    """
-    fields = np.array(
-        [
-            fmt.fraction_bits + 1,
-            1 - fmt.bias,
-            fmt.lowest_binade == "subnormal",
-            fmt.ties == "up",
-            saturate or fmt.saturates,
-        ],
-        dtype=np.int64,
-    )
-    above = np.inf if fmt.specials == "ieee" else np.nan
-    return fields, np.array([fmt.min_positive, fmt.max_value, above])
+MOST_PARTS = 640
+"""More than the bits from the smallest product of two float32 to the largest sum of such products, so
+more than the parts of any expansion of them."""
 
 
 @kernel()
-def round_double(value: float, fields: Any, limits: Any) -> Any:
-    """``value`` (float64) rounded once to the format; zero comes out as +0."""
-    if value == 0.0:
-        return 0.0
-    if not math.isfinite(value):
-        if fields[_SATURATES] and not math.isnan(value):
-            return math.copysign(limits[1], value)
-        return value * limits[2]
-    exponent = math.frexp(value)[1] - 1
-    if fields[_SUBNORMALS]:
-        exponent = max(exponent, fields[_LOWEST_EXPONENT])
-    unit = exponent - fields[_SIGNIFICAND] + 1
-    scaled = math.ldexp(abs(value), -unit)
-    whole = math.floor(scaled)
-    rest = scaled - whole
-    if rest > 0.5 or (rest == 0.5 and (fields[_TIES_UP] or whole % 2 == 1)):
-        whole += 1
-    result = math.ldexp(float(whole), unit)
-    if result < limits[0]:
-        return 0.0
-    if result > limits[1]:
-        result = limits[1] if fields[_SATURATES] else limits[2]
-    return math.copysign(result, value)
-
-
-@kernel()
-def _grow(expansion: Any, length: int, term: float) -> int:
-    """Add ``term`` exactly to the expansion (components ascending, none zero); its new length."""
+def grow(expansion: Any, length: int, term: float) -> int:
+    """Add ``term`` exactly to the expansion; its new length, one more at most."""
     kept = 0
     for i in range(length):
         part = expansion[i]
@@ -85,8 +41,12 @@ def _grow(expansion: Any, length: int, term: float) -> int:
 
 
 @kernel()
-def _round_to_odd(expansion: Any, length: int) -> Any:
-    """The sum of the expansion, rounded to odd in float64 (sticky in the last bit)."""
+def round_to_odd(expansion: Any, length: int) -> Any:
+    """The sum of the expansion in float64, rounded to odd (sticky in the last bit).
+
+    A later rounding to at most 51 bits is then the only one (Boldo and Melquiond, 2008, "Emulation of
+    FMA"), and the sum lies between the same two neighbours of any grid of at most 52 bits.
+    """
     if length == 0:
         return 0.0
     total = expansion[length - 1]
@@ -103,44 +63,16 @@ def _round_to_odd(expansion: Any, length: int) -> Any:
 
 
 @kernel()
-def _add_group(
-    psum: float, a: Any, b: Any, first: int, last: int, fields: Any, limits: Any, work: Any
-) -> Any:
-    """``psum`` plus the exact products of ``a[first:last] * b[first:last]``, rounded once."""
-    length = _grow(work, 0, psum)
-    special = 0.0
-    finite = math.isfinite(psum)
-    if not finite:
-        special = psum
-    for k in range(first, last):
-        product = a[k] * b[k]
-        if not math.isfinite(product):
-            special += product
-            finite = False
-        elif finite:
-            length = _grow(work, length, product)
-    if not finite:
-        return round_double(special, fields, limits)
-    return round_double(_round_to_odd(work, length), fields, limits)
+def reduced(expansion: Any, length: int, modulus: float) -> int:
+    """Take multiples of ``modulus`` (a power of two) away until the sum is in 0..modulus in magnitude.
 
-
-@kernel(parallel=True)
-def accumulate_general(a: Any, b: Any, lanes: int, chunk: int, fields: Any, limits: Any, out: Any) -> None:
-    """``out[m, n]`` = a (m, k) times b transposed (n, k), float64 carriers, in the order of the plan."""
-    m, k = a.shape
-    n = b.shape[0]
-    for i in prange(m):
-        work = np.empty(lanes + 2)
-        pair = np.empty(2)
-        ones = np.ones(2)
-        for j in range(n):
-            outer = 0.0
-            for start in range(0, k, chunk):
-                psum = 0.0
-                stop = min(start + chunk, k)
-                for first in range(start, stop, lanes):
-                    last = min(first + lanes, stop)
-                    psum = _add_group(psum, a[i], b[j], first, last, fields, limits, work)
-                pair[0] = psum
-                outer = _add_group(outer, pair, ones, 0, 1, fields, limits, work)
-            out[i, j] = outer
+    The sum keeps its sign, or becomes zero; the new length.
+    """
+    sign = math.copysign(1.0, expansion[length - 1])
+    total = round_to_odd(expansion, length)
+    while abs(total) >= modulus:
+        length = grow(expansion, length, -np.trunc(total / modulus) * modulus)
+        total = round_to_odd(expansion, length)
+    if total * sign < 0.0:
+        length = grow(expansion, length, sign * modulus)
+    return length

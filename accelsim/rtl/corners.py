@@ -18,7 +18,19 @@ def special_codes(fmt: NumberFormat) -> Integers:
     """Zeros, the smallest and the largest, one, the edges of the lowest binade, NaN and infinity."""
     one = fmt.bias << fmt.fraction_bits
     binade = 1 << fmt.fraction_bits
-    positive = {0, 1, 2, binade - 1, binade, binade + 1, one - 1, one, one + 1, fmt.max_code - 1, fmt.max_code}
+    positive = {
+        0,
+        1,
+        2,
+        binade - 1,
+        binade,
+        binade + 1,
+        one - 1,
+        one,
+        one + 1,
+        fmt.max_code - 1,
+        fmt.max_code,
+    }
     positive |= {fmt.max_code + 1, fmt.nan_code, (1 << (fmt.bits - 1)) - 1}
     return np.array(sorted(positive | {code | fmt.sign_code for code in positive}), dtype=np.int64)
 
@@ -41,7 +53,8 @@ def assembled(fmt: NumberFormat, exponents: Integers, rng: np.random.Generator) 
     """Codes with the given binary exponents (held within the format), hard fractions and any sign."""
     field = np.clip(exponents + fmt.bias, 0, fmt.max_code >> fmt.fraction_bits)
     magnitude = np.minimum((field << fmt.fraction_bits) | fractions(fmt, rng, len(field)), fmt.max_code)
-    return magnitude | (rng.integers(0, 2, len(field)) * fmt.sign_code)
+    codes: Integers = magnitude | (rng.integers(0, 2, len(field)) * fmt.sign_code)
+    return codes
 
 
 def hard_sums(fmt: NumberFormat, terms: NDArray[Any], rng: np.random.Generator) -> Integers:
@@ -67,7 +80,19 @@ def hard_sums(fmt: NumberFormat, terms: NDArray[Any], rng: np.random.Generator) 
         rng.choice(special_codes(fmt), count),
         any_codes(fmt, rng, count),
     ]
-    return np.choose(rng.integers(0, len(FAMILIES), count), table)
+    family = rng.integers(0, len(FAMILIES), count)
+    # A term that is a tie itself is decided by the sign of whatever lies far below it.
+    is_tie = top - low_bit == fmt.significand_bits
+    return np.choose(np.where(is_tie & (rng.random(count) < 0.75), FAMILIES.index("low"), family), table)
+
+
+def tie_fractions(fmt: NumberFormat, accumulator: NumberFormat, code: int) -> Integers:
+    """Fraction fields whose product with the number ``code`` lies half way between two accumulator values."""
+    ones = 1 << fmt.fraction_bits
+    significands = np.arange(ones, 2 * ones)
+    top, low_bit = _exponents((significands * (ones | (code & (ones - 1)))).astype(np.float64))
+    ties: Integers = significands[top - low_bit == accumulator.significand_bits] - ones
+    return ties
 
 
 def reachable(fmt: NumberFormat, codes: Integers, *, saturates: bool) -> Integers:

@@ -1,4 +1,4 @@
-"""The expected results, all from the simulator's own arithmetic."""
+"""The expected results, all from the simulator's own arithmetic, by way of `accelsim.matmul`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.numerics.accumulate import Accumulation, Matrix, multiply
+import accelsim
+from accelsim.chip import Chip
 from accelsim.numerics.formats import number_format
 from accelsim.rtl.design import Design
 
 Integers = NDArray[np.int64]
 
 
-def add_groups(design: Design, psum: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
+def add_groups(design: Design, psum: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> Integers:
     """What the simulator makes of ``psum + a . b``, rounded once.
 
     Parameters
@@ -23,23 +24,34 @@ def add_groups(design: Design, psum: NDArray[Any], a: NDArray[Any], b: NDArray[A
 
     Returns
     -------
-    float32 (m,), values of the accumulator's format.
+    int64 (m,), codes of the accumulator's format.
 
-    A sum starts at +0, so psum enters as a first group ``psum * 1``, which rounds to itself. All
-    values are given as fp32, which holds them exactly. (An infinite psum that saturates does not
-    round to itself; no accumulator that saturates ever holds one.)
+    A sum starts at +0, so psum enters as a first group ``psum * 1``, which rounds to itself. (An
+    infinite psum that saturates would not; no accumulator that saturates ever holds one.)
     """
     (m, lanes) = a.shape
-    left = np.zeros((m, 2 * lanes), np.float32)
+    left = np.zeros((m, 2 * lanes))
     left[:, 0], left[:, lanes:] = psum, a
-    right = np.zeros((2 * lanes, 1), np.float32)
+    right = np.zeros((2 * lanes, 1))
     right[0], right[lanes:, 0] = 1, b
-    overflow = "saturate" if design.saturates else "format"
-    rule = Accumulation(lanes, 2 * lanes, design.accumulator.name, overflow)
-    carrier = number_format("fp32")
-    return multiply(rule, Matrix(left, carrier), Matrix(right, carrier))[0][:, 0]
+    carrier = number_format("fp32")  # holds every value of the other formats
+    result = accelsim.matmul(
+        _two_groups(design.chip, lanes), carrier.encode(left), carrier.encode(right), carrier, carrier
+    )
+    return result.codes[:, 0].astype(np.int64)
 
 
-def codes_of(design: Design, values: NDArray[Any]) -> Integers:
-    """Codes of values of the accumulator's format, int64."""
-    return design.accumulator.encode(values).astype(np.int64)
+def _two_groups(chip: Chip, lanes: int) -> Chip:
+    """A single PE with the chip's accumulator, whose chunk is two groups of ``lanes`` fp32 products."""
+    mode = chip.array.modes[0].model_copy(update={"operands": (("fp32", "fp32"),), "lanes": lanes})
+    array = chip.array.model_copy(
+        update={
+            "rows": 1,
+            "cols": 1,
+            "simd": 1,
+            "dataflows": ("output_stationary",),
+            "output_chunk": 2 * lanes,
+            "modes": (mode,),
+        }
+    )
+    return chip.model_copy(update={"array": array})

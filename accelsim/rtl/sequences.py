@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -37,7 +36,7 @@ class Cycles:
 
 
 def pe_cycles(design: Design, singles: list[Vectors], count: int, rng: np.random.Generator) -> Cycles:
-    """At least ``count`` cycles: GEMMs of every pair in turn, singles drawn from ``singles``, and idle cycles."""
+    """At least ``count`` cycles: GEMMs of every pair in turn, groups out of ``singles``, idle cycles."""
     blocks: list[Cycles] = []
     done = 0
     while done < count:
@@ -133,7 +132,9 @@ def _operands(name: str, rng: np.random.Generator, shape: tuple[int, int]) -> In
     return rng.choice(np.array([7, 8, 15]), shape) if kind == 1 else codes
 
 
-def _wide_operands(fmt: NumberFormat, kind: int, rng: np.random.Generator, shape: tuple[int, int]) -> Integers:
+def _wide_operands(
+    fmt: NumberFormat, kind: int, rng: np.random.Generator, shape: tuple[int, int]
+) -> Integers:
     size = shape[0] * shape[1]
     if kind == 0:
         return corners.any_codes(fmt, rng, size).reshape(shape)

@@ -10,14 +10,14 @@ import numpy as np
 from accelsim.numerics.formats import number_format
 from accelsim.rtl import corners
 from accelsim.rtl.design import Design, OperandPair
-from accelsim.rtl.golden import Integers, add_groups, codes_of
+from accelsim.rtl.golden import Integers, add_groups
 
-_ROWS = 64  # vectors that share one b, a matter of speed
+_ROWS = 128  # vectors that share one b, a matter of speed
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of one pair of formats, one per row: psum (n,), a and b (n, lanes), result (n,), int64 codes."""
+    """Vectors of one pair of formats, int64 codes: psum (n,), a and b (n, lanes), result (n,)."""
 
     pair: OperandPair
     psum: Integers
@@ -30,14 +30,17 @@ class Vectors:
 
 
 def unit_vectors(design: Design, pair: OperandPair, count: int, rng: np.random.Generator) -> Vectors:
-    """At least ``count`` vectors of one pair: every operand pair first (4 bits), then random and hard ones."""
-    blocks = list(_every_pair(design, pair, rng)) if not pair.is_wide else list(_special_pairs(design, pair))
+    """At least ``count`` vectors of one pair: all pairs of 4-bit codes first, then random and hard ones."""
+    first = _special_pairs(design, pair, count // 3, rng) if pair.is_wide else _every_pair(design, pair, rng)
+    blocks = list(first)
     done = sum(len(block) for block in blocks)
     draw = _draw_wide if pair.is_wide else _draw_narrow
     while done < count:
         blocks.append(_block(design, pair, draw, rng))
         done += _ROWS
-    columns = (np.concatenate([getattr(each, name) for each in blocks]) for name in ("psum", "a", "b", "result"))
+    columns = (
+        np.concatenate([getattr(each, name) for each in blocks]) for name in ("psum", "a", "b", "result")
+    )
     return Vectors(pair, *columns)
 
 
@@ -49,17 +52,17 @@ def shared_out(count: int, parts: int) -> list[int]:
 def evaluate(design: Design, pair: OperandPair, psum: Integers, a: Integers, b: Integers) -> Vectors:
     """The vectors of partial sums (n,) and operands a (n, lanes) with one b (lanes,)."""
     psum = corners.reachable(design.accumulator, psum, saturates=design.saturates)
-    values = add_groups(
+    result = add_groups(
         design,
         design.accumulator.decode(psum),
         number_format(pair.a).decode(a),
         number_format(pair.b).decode(b),
     )
-    return Vectors(pair, psum, a, np.tile(b, (len(psum), 1)), codes_of(design, values))
+    return Vectors(pair, psum, a, np.tile(b, (len(psum), 1)), result)
 
 
 def _every_pair(design: Design, pair: OperandPair, rng: np.random.Generator) -> Iterator[Vectors]:
-    """All 16 x 16 operand pairs in a lane that changes from pair to pair, first upon +0, then upon any psum."""
+    """All 16 x 16 operand pairs, in lane 0 and in a lane that b chooses; upon +0, then upon any psum."""
     every = np.arange(16)
     for psum in (np.zeros(16, np.int64), corners.any_codes(design.accumulator, rng, 16)):
         for code in range(16):
@@ -70,12 +73,16 @@ def _every_pair(design: Design, pair: OperandPair, rng: np.random.Generator) -> 
                 yield evaluate(design, pair, psum, a, b)
 
 
-def _special_pairs(design: Design, pair: OperandPair) -> Iterator[Vectors]:
-    """All products of special codes, upon every special partial sum."""
+def _special_pairs(
+    design: Design, pair: OperandPair, limit: int, rng: np.random.Generator
+) -> Iterator[Vectors]:
+    """All products of special codes upon +0; upon every special psum for as many b as ``limit`` allows."""
     operands = corners.special_codes(number_format(pair.a))
     sums = corners.special_codes(design.accumulator)
-    psum, a = (grid.ravel() for grid in np.meshgrid(sums, operands, indexing="ij"))
     for code in operands:
+        yield evaluate(design, pair, np.zeros_like(operands), operands[:, None], np.array([code]))
+    psum, a = (grid.ravel() for grid in np.meshgrid(sums, operands, indexing="ij"))
+    for code in rng.permutation(operands)[: max(1, limit // len(psum))]:
         yield evaluate(design, pair, psum, a[:, None], np.array([code]))
 
 
@@ -122,6 +129,10 @@ def _draw_wide(design: Design, pair: OperandPair, rng: np.random.Generator) -> t
             high - rng.integers(-2, accumulator.significand_bits + 2, _ROWS),
         ],
     )
-    anything = corners.any_codes(fmt, rng, _ROWS)
     aimed = corners.assembled(fmt, wanted - exponent, rng)
+    ties = corners.tie_fractions(fmt, accumulator, int(b[0]))
+    if len(ties):
+        tying = aimed >> fmt.fraction_bits << fmt.fraction_bits | rng.choice(ties, _ROWS)
+        aimed = np.where(rng.random(_ROWS) < 0.25, tying, aimed)
+    anything = corners.any_codes(fmt, rng, _ROWS)
     return np.where(rng.random(_ROWS) < 0.25, anything, aimed)[:, None], b

@@ -73,7 +73,7 @@ def _facts(design: Design) -> dict[str, Any]:
     ieee = acc.specials == "ieee"
     wide = number_format(design.wide.a) if design.wide else None
     beyond = "the largest number" if design.saturates else "infinity" if ieee else "the NaN-or-infinity code"
-    facts = {
+    facts: dict[str, Any] = {
         "chip": design.chip, "version": accelsim.__version__, "design": design,
         "acc": acc, "p": acc.significand_bits, "f": acc.fraction_bits, "e": acc.exponent_bits,
         "ieee": ieee, "saturate": design.saturates, "acc_overflow": beyond,
@@ -163,7 +163,12 @@ def _unit_lines(design: Design, vectors: Vectors) -> str:
 
 
 def _pe_lines(design: Design, cycles: Cycles) -> str:
-    columns = [_hex(cycles.control, 1), _hex(cycles.mode, 1), _hex(cycles.chunk_groups, 4), _hex(cycles.psum, 4)]
+    columns = [
+        _hex(cycles.control, 1),
+        _hex(cycles.mode, 1),
+        _hex(cycles.chunk_groups, 4),
+        _hex(cycles.psum, 4),
+    ]
     wide = cycles.control & 8 != 0
     for operand in (cycles.a, cycles.b):
         narrow = _bus_hex(operand, design.bus_bits)
@@ -185,4 +190,6 @@ def _bus_hex(codes: Integers, bits: int) -> NDArray[np.str_]:
 
 
 def _lines(columns: list[NDArray[np.str_]]) -> str:
-    return "".join("_".join(fields) + "\n" for fields in zip(*(column.tolist() for column in columns), strict=True))
+    return "".join(
+        "_".join(fields) + "\n" for fields in zip(*(column.tolist() for column in columns), strict=True)
+    )

@@ -23,6 +23,7 @@ from accelsim.mapping import Plan, plan_gemm
 from accelsim.network import Operand
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.quantise import largest_magnitude
+from accelsim.numerics.random_bits import random_words, stream_key
 from accelsim.operations import Gemm, TensorFormats
 from accelsim.recipe import Recipe
 from accelsim.run.state import TrainingState
@@ -40,7 +41,12 @@ class ChipExecutor:
     """
 
     def __init__(
-        self, chip: Chip, recipe: Recipe, formats: Mapping[str, TensorFormats], state: TrainingState
+        self,
+        chip: Chip,
+        recipe: Recipe,
+        formats: Mapping[str, TensorFormats],
+        state: TrainingState,
+        seed: int = 0,
     ) -> None:
         self.vector = ChipVectorUnit(recipe.storage)
         self.state = state
@@ -48,6 +54,7 @@ class ChipExecutor:
         self.gradients_by_key: dict[str, F32] = {}
         self.observed: dict[tuple[str, str], dict[str, float]] | None = None
         self._chip = chip
+        self._sums_key = stream_key(seed, "sums")
         self._recipe = recipe
         self._formats = formats
         self._plans: dict[Gemm, Plan] = {}
@@ -161,7 +168,9 @@ class ChipExecutor:
         plan = self._plans.get(gemm)
         if plan is None:
             plan = self._plans[gemm] = plan_gemm(gemm, self._chip)
-        result, kernel = scaled_product(plan, a, b, self._recipe.storage)
+        products_before = sum(self.state.kernels.values())
+        seed = int(random_words(self._sums_key, 1, products_before)[0])
+        result, kernel = scaled_product(plan, a, b, self._recipe.storage, seed)
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + 1
         return result
 

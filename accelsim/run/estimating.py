@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelsim.chip import Chip, load_chip
+from accelsim.errors import InputError
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import RunRecord
 from accelsim.run.recording import cost_of_step, make_record
-from accelsim.workload import Workload, load_dataset, load_workload
+from accelsim.workload import Dataset, Workload, load_dataset, load_workload
 
 
 def resolve(
@@ -20,6 +21,16 @@ def resolve(
     workload = workload if isinstance(workload, Workload) else load_workload(workload)
     recipe = chip.recipe if recipe is None else recipe
     return chip, workload, recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def load_training_data(workload: Workload) -> Dataset:
+    """The workload's data. Raises `InputError` if a mini-batch is larger than its training part."""
+    dataset = load_dataset(workload.data)
+    if workload.batch > len(dataset.train_x):
+        raise InputError(
+            f"must be at most the {len(dataset.train_x)} training samples, got {workload.batch}", "batch"
+        )
+    return dataset
 
 
 def estimate(
@@ -41,6 +52,6 @@ def estimate(
     """
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs)
-    dataset = load_dataset(workload.data)
+    dataset = load_training_data(workload)
     cost = cost_of_step(chip, compile_program(workload, recipe))
     return make_record(chip, workload, recipe, dataset, cost, command=command, threads=1, training=None)

@@ -32,9 +32,9 @@ Exact = Fraction | float
 class Twin:
     """A format as a ladder: magnitude code 0 means zero, 1..``top`` are numbers.
 
-    ``place`` gives the number at a rung, read as if code 0 were a number too. ``logarithm`` is (bias, divisor) of a
-    logarithmic ladder. ``whole``: two's complement (or unsigned) integers in units of ``unit``; ``lowest`` is
-    then the lowest one in use.
+    ``place`` gives the number at a rung, read as if code 0 were a number too. ``logarithm`` is (bias,
+    divisor) of a logarithmic ladder. ``whole``: two's complement (or unsigned) integers in units of
+    ``unit``; ``lowest`` is then the lowest one in use.
     """
 
     name: str
@@ -104,10 +104,21 @@ def _power_of_root(bias: int, divisor: int, code: int) -> Fraction:
 
 
 @cache
-def rungs(name: str) -> tuple[Exact, ...]:
-    """What the codes 0..top + 1 of a format of at most 16 bits mean, exactly, as floats."""
+def rungs(name: str) -> tuple[float, ...]:
+    """What the magnitude codes 0..top + 1 of a format of at most 16 bits mean; every float is exact."""
     ladder = twin(name)
     return tuple(formats.as_float(value(ladder, code)) for code in range(ladder.top + 2))
+
+
+@cache
+def middles(name: str) -> tuple[float, ...]:
+    """The arithmetic middles between neighbouring rungs 0..top + 1; every float is exact."""
+    ladder = twin(name)
+    return tuple(formats.as_float(_middle(ladder, code)) for code in range(ladder.top + 1))
+
+
+def _middle(ladder: Twin, below: int) -> Fraction:
+    return (ladder.place(below) + ladder.place(below + 1)) / 2
 
 
 def value(ladder: Twin, code: int) -> Fraction:
@@ -144,11 +155,11 @@ def _rung_below(ladder: Twin, magnitude: Exact) -> int:
 
 
 def round_magnitude(ladder: Twin, magnitude: Exact, rounding: str, draw: int = 0) -> int:
-    """The rung a finite magnitude rounds to; ``top + 1`` is above the range. ``draw``: of `DRAW_BITS` bits."""
+    """The rung a finite magnitude rounds to (``top + 1``: overflow). ``draw``: of `DRAW_BITS` bits."""
     below = _rung_below(ladder, magnitude)
     if below > ladder.top and not ladder.whole:
         return below
-    if value(ladder, below) == magnitude or rounding == "toward_zero":
+    if _is_rung(ladder, below, magnitude) or rounding == "toward_zero":
         return below
     if rounding == "to_odd":
         return below + 1 if below % 2 == 0 else below
@@ -161,17 +172,22 @@ def round_magnitude(ladder: Twin, magnitude: Exact, rounding: str, draw: int = 0
     return below + 1 if side > 0 or (side == 0 and ties_up) else below
 
 
+def _is_rung(ladder: Twin, below: int, magnitude: Exact) -> bool:
+    if ladder.whole:
+        return below == magnitude
+    exact = rungs(ladder.name)[below] if ladder.bits <= 16 else value(ladder, below)
+    return exact == magnitude
+
+
 def _side_of_middle(ladder: Twin, below: int, magnitude: Exact) -> int:
     """The sign of magnitude minus the middle between two rungs, arithmetic or (logarithms) geometric."""
+    left, right = magnitude, below + 0.5
     if ladder.logarithm:
         bias, divisor = ladder.logarithm
-        left, right = (
-            Fraction(magnitude) ** (2 * divisor),
-            Fraction(2) ** (2 * (below - bias) + 1),
-        )
+        left, right = Fraction(magnitude) ** (2 * divisor), Fraction(2) ** (2 * (below - bias) + 1)
         assert left != right
-    else:
-        left, right = magnitude, (ladder.place(below) + ladder.place(below + 1)) / 2
+    elif not ladder.whole:
+        right = middles(ladder.name)[below] if ladder.bits <= 16 else _middle(ladder, below)
     return (left > right) - (left < right)
 
 
@@ -199,7 +215,9 @@ def _encode_whole(ladder: Twin, number: Exact, rounding: str, overflow: str, dra
     if isinstance(number, float) and math.isinf(number):
         whole = ladder.top if number > 0 else ladder.lowest
     else:
-        exact = Fraction(number) / ladder.unit
+        # the unit is a power of two: a float divided by it is exact as long as it stays in range
+        small = isinstance(number, float) and abs(number) < 2.0**900
+        exact = number / float(ladder.unit) if small else Fraction(number) / ladder.unit
         whole = round_magnitude(ladder, abs(exact), rounding, draw) * (-1 if exact < 0 else 1)
     if overflow == "saturate":
         whole = min(max(whole, ladder.lowest), ladder.top)
@@ -246,6 +264,13 @@ def encode_blocks(name: str, row: list[float], rounding: str = "") -> tuple[list
             negative = math.copysign(1.0, x) < 0
             codes.append(code | twin(layout.element).sign_bit if negative else code)
     return codes, scale_codes, tensor
+
+
+def value_of_scale(kind: str) -> Callable[[int], Fraction]:
+    """What the codes of block scales mean (NaN left out)."""
+    if kind == "e4m3":
+        return lambda code: value(twin("fp8_e4m3fn"), code)
+    return lambda code: Fraction(2) ** (code - 127)
 
 
 def _block_scale(kind: str, amax: Fraction, largest: Fraction, tensor: Fraction) -> tuple[int, Fraction]:

@@ -1,0 +1,165 @@
+"""The training loop: the only place where state changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.chip import Chip
+from accelsim.datapath.quantisers import cast
+from accelsim.numerics.formats import number_format
+from accelsim.numerics.random_bits import permutation, stream_key
+from accelsim.program import Program
+from accelsim.recipe import Recipe
+from accelsim.run.chip_executor import ChipExecutor
+from accelsim.run.optimizing import update
+from accelsim.run.progress import Progress, Watcher
+from accelsim.run.recording import steps_per_epoch
+from accelsim.run.state import TrainingState
+from accelsim.workload import Dataset, Workload
+
+F32 = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass
+class _Clock:
+    """Wall-clock pace of a run on this machine; it never reaches a value."""
+
+    started: float
+    samples: int = 0
+
+    def rate(self) -> float:
+        return self.samples / max(time.monotonic() - self.started, 1e-9)
+
+
+class TrainingRun:
+    """One training run in progress."""
+
+    def __init__(
+        self,
+        chip: Chip,
+        workload: Workload,
+        recipe: Recipe,
+        dataset: Dataset,
+        program: Program,
+        state: TrainingState,
+        watcher: Watcher | None,
+    ) -> None:
+        self._name = chip.name
+        self._workload = workload
+        self._recipe = recipe
+        self._state = state
+        self._watcher = watcher
+        self._executor = ChipExecutor(chip, recipe, program.formats, state, workload.seed)
+        self._train = (self._prepared(dataset.train_x), dataset.train_y)
+        self._test = (self._prepared(dataset.test_x), dataset.test_y)
+        self._steps = steps_per_epoch(workload, dataset)
+        self._clock = _Clock(time.monotonic())
+
+    def _prepared(self, images: NDArray[np.uint8]) -> F32:
+        """Samples as the chip's memory holds them: normalised, in the storage format."""
+        rule = self._workload.normalise
+        values = images.astype(np.float32) / np.float32(255)
+        values = (values - np.float32(rule.mean)) / np.float32(rule.deviation)
+        return np.asarray(cast(values, number_format(self._recipe.storage)).array, np.float32)
+
+    def epoch(self) -> None:
+        """One pass over the training data, then the test."""
+        number = len(self._state.epochs) + 1
+        started = time.monotonic()
+        order = permutation(stream_key(self._workload.seed, "order", number), len(self._train[0]))
+        loss_sum = correct = 0.0
+        for step in range(self._steps):
+            chosen = order[step * self._workload.batch : (step + 1) * self._workload.batch]
+            self._executor.observed = {} if step == self._steps - 1 else None
+            x, labels = self._train[0][chosen], self._train[1][chosen]
+            loss, hits = self._step(x, labels, number - 1 + step / self._steps)
+            loss_sum, correct = loss_sum + loss, correct + hits
+            seen = (step + 1) * self._workload.batch
+            self._tell(number, step + 1, loss_sum / (step + 1), correct / seen)
+        seen = self._steps * self._workload.batch
+        self._close_epoch(number, loss_sum / self._steps, correct / seen, started)
+
+    def _step(self, x: F32, labels: Labels, epoch: float) -> tuple[float, int]:
+        """Forward, backward, update of one mini-batch; its loss and its number of hits."""
+        chip, network = self._executor, self._workload.network
+        chip.begin(training=True)
+        probabilities = chip.vector.softmax(network.forward(x, chip))
+        network.backward(
+            chip.vector.cross_entropy_gradient(probabilities, labels, self._recipe.loss_scale), chip
+        )
+        rate = self._workload.learning_rate.at(epoch, self._workload.epochs)
+        update(self._state, chip.gradients_by_key, self._workload, self._recipe, rate)
+        chip.end_of_update()
+        self._clock.samples += len(x)
+        return _loss(probabilities, labels), _hits(probabilities, labels)
+
+    def _tested(self) -> tuple[float, float]:
+        """Mean loss and accuracy on the test data, on the chip, with running statistics."""
+        images, labels = self._test
+        loss = hits = 0.0
+        for first in range(0, len(images), self._workload.batch):
+            part = slice(first, first + self._workload.batch)
+            self._executor.begin(training=False)
+            logits = self._workload.network.forward(images[part], self._executor)
+            probabilities = self._executor.vector.softmax(logits)
+            loss += _loss(probabilities, labels[part]) * len(labels[part])
+            hits += _hits(probabilities, labels[part])
+        return loss / len(images), hits / len(images)
+
+    def _close_epoch(self, number: int, loss: float, accuracy: float, started: float) -> None:
+        test_loss, test_accuracy = self._tested()
+        self._state.tensors += [
+            {"epoch": number, "layer": layer, "role": role, **observed}
+            for (layer, role), observed in (self._executor.observed or {}).items()
+        ]
+        self._state.epochs.append(
+            {
+                "epoch": number,
+                "steps": self._steps,
+                "train_loss": loss,
+                "train_accuracy": accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "learning_rate": self._workload.learning_rate.at(number - 1, self._workload.epochs),
+                "host_seconds": time.monotonic() - started,
+            }
+        )
+        self._tell(number, self._steps, loss, accuracy, test_accuracy)
+
+    def _tell(
+        self, epoch: int, step: int, loss: float, accuracy: float, test_accuracy: float | None = None
+    ) -> None:
+        if self._watcher is None:
+            return
+        rate = self._clock.rate()
+        left = (self._workload.epochs - epoch) * self._steps + self._steps - step
+        self._watcher(
+            Progress(
+                chip=self._name,
+                epoch=epoch,
+                epochs=self._workload.epochs,
+                step=step,
+                steps=self._steps,
+                loss=loss,
+                accuracy=accuracy,
+                samples_per_second=rate,
+                seconds_left=left * self._workload.batch / max(rate, 1e-9),
+                phase="train" if test_accuracy is None else "test",
+                test_accuracy=test_accuracy,
+            )
+        )
+
+
+def _loss(probabilities: F32, labels: Labels) -> float:
+    """Mean cross-entropy; for the record only, so the host's logarithm may compute it."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(np.mean(-np.log(np.maximum(chosen, 1e-30))))
+
+
+def _hits(probabilities: F32, labels: Labels) -> int:
+    return int(np.sum(np.argmax(probabilities, axis=1) == labels))

@@ -1,0 +1,233 @@
+"""``make bench``: the table's structure, what is counted, and that a quick run goes through."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import elements, networks, peers, products
+from benchmarks.measuring import FULL, QUICK, Row, cpu_seconds, wall_seconds
+from benchmarks.networks import HEADS, RESNET_18, TRANSFORMER_BLOCK, Convolution, Linear
+from benchmarks.table import SECTIONS, cells, cpu_model, environment, json_text, markdown, summary, text_line
+
+ROOT = Path(__file__).resolve().parent.parent
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every measurement takes a millisecond and computes nothing."""
+    for module in (products, networks, elements, peers):
+        for name in ("cpu_seconds", "wall_seconds"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda work, repeats: 1e-3)
+    monkeypatch.setattr(products.Case, "run", lambda *operands: (None, "kernel"))
+    monkeypatch.setattr(products.Case, "tensor", lambda case, role, shape: np.zeros((1, 1)))
+    monkeypatch.setattr(products.Float32, "tensor", lambda floats, role, shape: np.zeros((1, 1)))
+    monkeypatch.setattr(products, "set_threads", lambda count: count)
+    monkeypatch.setattr(peers, "multiply", lambda *operands: (None, "kernel"))
+
+
+@pytest.mark.parametrize(
+    ("target", "target_of", "verdict"),
+    [
+        (2.0, "ratio", "met"),
+        (2.1, "ratio", "missed"),
+        (5.0, "value", "met"),
+        (4.9, "value", "missed"),
+        (None, "ratio", ""),
+    ],
+)
+def test_a_verdict_follows_from_ratio_or_value(target: Any, target_of: Any, verdict: str) -> None:
+    """Ratios are to be at least, values at most, what is wanted."""
+    row = Row("products", "case", "shape", 5.0, "ns/MAC", 2.0, "numpy", target, target_of)
+    assert row.verdict == verdict
+    assert Row("products", "case", "shape", None, "", None, "", target, target_of).verdict == ""
+
+
+def test_every_target_of_the_project_stands_in_the_table(instant: None) -> None:
+    """Squares: each rule on each operand pair with its target, on both sizes, beside the yardstick."""
+    rows = list(products.square_rows(FULL))
+    for extent in (256, 1024):
+        targets = {row.case: row.target for row in rows if row.shape == f"{extent}^3"}
+        assert targets == {
+            "numpy float32": None,
+            "INT4 x INT4, one rounding per 64": 2.0,
+            "INT4 x FP4, one rounding per 64": 1.2,
+            "INT4 x INT4, one rounding per 8": 0.6,
+            "INT4 x FP4, one rounding per 8": 0.6,
+            "INT4 x INT4, a rounding at every add": 0.4,
+            "INT4 x FP4, a rounding at every add": 0.4,
+            "16 bits (dlfloat16), a rounding at every add": 0.3,
+            "16 bits (fp16), a rounding at every add": 0.3,
+        }
+    rules = {case.name: (case.rule.lanes, case.rule.chunk) for case in products.CASES}
+    assert rules["4 bits, one rounding per 64"] == (64, products.WHOLE_K)
+    assert rules["4 bits, one rounding per 8"][0] == 8
+    assert {rule[0] for name, rule in rules.items() if "every add" in name} == {1}
+
+
+def test_threads_are_compared_where_there_are_two(instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads are to be 1.8 times as fast; one core is said, not measured."""
+    assert {row.target for row in products.thread_rows(FULL)} == {1.8}
+    monkeypatch.setattr(products, "set_threads", lambda count: 1)
+    assert {row.note for row in products.thread_rows(FULL)} == {"this machine has one core"}
+
+
+def test_networks_have_all_phases_and_their_true_size(instant: None) -> None:
+    """ResNet-18 has the 1.814 G products of its paper's network, BERT-base's block its own."""
+    rows = list(networks.network_rows(FULL))
+    shapes = [f"{name}, {phase}" for name in ("ResNet-18", "transformer block") for phase in networks.PHASES]
+    assert list(dict.fromkeys(row.shape for row in rows)) == shapes
+    assert len(rows) == len(shapes) * (1 + len(products.CASES))
+    wanted = {row.shape: row.target for row in rows if row.case == "4 bits, one rounding per 64"}
+    assert [wanted[shape] for shape in shapes] == 2 * [2.0, 1.2, 1.2]
+    assert sum(
+        layer.times * layer.macs("forward", 1) for layer in RESNET_18 if isinstance(layer, Convolution)
+    ) == (1_813_561_344)
+    block = sum(layer.times * layer.macs("update", 1) for layer in (*TRANSFORMER_BLOCK, *HEADS))
+    assert block == 128 * 12 * 768**2 + 2 * 12 * 128 * 128 * 64
+
+
+class Counting:
+    """An arithmetic that multiplies nothing and counts the products asked for."""
+
+    def __init__(self) -> None:
+        self.macs = 0
+
+    def tensor(self, role: str, shape: tuple[int, ...]) -> Any:
+        return np.zeros(shape, np.uint8)
+
+    def product(self, a: Any, b: Any, roles: tuple[str, str]) -> Any:
+        (m, k), n = a.shape, b.shape[1]
+        assert b.shape[0] == k
+        self.macs += m * k * n
+        return a
+
+
+@pytest.mark.parametrize("phase", ["forward", "update", "backward"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Convolution(2, 3, 3, 1, 1, 6),
+        Convolution(2, 3, 1, 2, 0, 6),
+        Convolution(3, 4, 3, 2, 1, 8),
+        Linear(5, 6, 7),
+    ],
+)
+def test_jobs_multiply_what_is_counted(layer: Any, phase: Any) -> None:
+    """The operands fit together, and the products are those of the count (at the border a few more)."""
+    arithmetic = Counting()
+    layer.job(phase, 2, arithmetic)()
+    counted = layer.macs(phase, 2)
+    exact = phase != "backward" or layer == Linear(5, 6, 7) or layer.kernel == layer.stride
+    assert arithmetic.macs == counted if exact else counted <= arithmetic.macs <= 1.2 * counted
+
+
+def test_peers_that_are_missing_or_fail_are_said(instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is not there, cannot be imported or breaks gets a word each, and the table goes on."""
+
+    def found(name: str) -> Any:
+        if name == "gfloat":
+            raise ModuleNotFoundError(name)
+        if name == "pychop":
+            raise ImportError("no library")
+        return SimpleNamespace()
+
+    monkeypatch.setattr(peers, "PACKAGES", {"gfloat": "gfloat", "pychop": "pychop", "ml_dtypes": "ml_dtypes"})
+    monkeypatch.setattr(peers, "importlib", SimpleNamespace(import_module=found))
+
+    def call(work: Any, repeats: int) -> float:
+        work()
+        return 1e-3
+
+    jobs = [
+        peers.Job("ml_dtypes", peers.E4M3, "how", lambda: None),
+        peers.Job("ml_dtypes", peers.HALF, "how", lambda: 1 / 0),
+    ]
+    monkeypatch.setattr(peers, "_JOBS", {"ml_dtypes": lambda *given: jobs})
+    monkeypatch.setattr(peers, "cpu_seconds", call)
+    rows = {row.case: row for row in peers.peer_rows(QUICK)}
+    assert "gfloat: skipped, not installed" in rows
+    assert "pychop: skipped, cannot be imported: no library" in rows
+    assert rows[f"ml_dtypes: {peers.HALF}"].note == "failed: ZeroDivisionError: division by zero"
+    assert rows[f"ml_dtypes: {peers.E4M3}"].ratio is not None
+
+
+def test_markdown_and_json_hold_every_row() -> None:
+    """Machine, versions, command and date stand above; each section has its table; bars are escaped."""
+    rows = [
+        Row("products", "a case", "4^3", 0.5, "ns/MAC", 2.5, "numpy float32", 2.0, note="i8_exact"),
+        Row("elements", "sums of |x|", "9", 0.75, "ns/element", None, "", 0.5, "value"),
+    ]
+    facts = environment("python -m benchmarks", NOW, quick=False)
+    text = markdown(facts, rows)
+    assert "2026-01-02T03:04:05+00:00, `python -m benchmarks`" in text
+    assert f"numpy {np.__version__}" in text
+    assert "1 of 2 targets met.\n" in text
+    assert f"## {SECTIONS['products']}" in text
+    assert f"## {SECTIONS['peers']}" not in text
+    assert "| a case | 4^3 | 0.5 ns/MAC | 2.5 x numpy float32 | >= 2 x | met | i8_exact |" in text
+    assert r"| sums of \|x\| | 9 | 0.75 ns/element |  | <= 0.5 ns/element | missed |  |" in text
+    found = json.loads(json_text(facts, rows))
+    assert [row["verdict"] for row in found["rows"]] == ["met", "missed"]
+    assert found["schema"] == "accelsim.bench/1"
+    assert summary([]) == "0 of 0 targets met"
+    assert text_line(rows[0]).split() == " ".join(cells(rows[0])).split()
+
+
+def test_the_processor_has_a_name(tmp_path: Path) -> None:
+    """As the kernel writes it; where it writes none, the architecture."""
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name : A Chip 9000\n", encoding="utf-8")
+    assert cpu_model(tmp_path / "cpuinfo") == "A Chip 9000"
+    assert cpu_model(tmp_path / "none")
+
+
+def test_clocks_count_the_least_call() -> None:
+    """One call is not counted, and a time is never zero."""
+    calls: list[int] = []
+    assert cpu_seconds(lambda: calls.append(1), 3) > 0
+    assert wall_seconds(lambda: calls.append(1), 2) > 0
+    assert len(calls) == 4 + 3
+
+
+def test_an_unwritable_folder_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is printed even if its file cannot be written."""
+
+    def one_row(size: Any) -> Iterator[Row]:
+        yield Row("training", "a case", "", 1.0, "samples/s")
+
+    monkeypatch.setitem(bench.MEASUREMENTS, "training", one_row)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert bench.main(["--only", "training", "--out", str(tmp_path / "file")]) == 2
+    printed = capsys.readouterr()
+    assert "a case" in printed.out
+    assert printed.err.startswith(f"error: {tmp_path / 'file' / 'bench.json'}: cannot write the file: ")
+
+
+def test_a_quick_run_measures_every_section(tmp_path: Path) -> None:
+    """The command as `make bench` calls it, on tiny sizes, with one thread for the yardstick."""
+    code = "import benchmarks, os; assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    words = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "bench.json").read_text("utf-8"))
+    assert {row["section"] for row in found["rows"]} == set(SECTIONS) - {"training"}
+    assert found["quick"] is True
+    assert all(row["value"] is None or row["value"] > 0 for row in found["rows"])
+    assert "a quick run" in (tmp_path / "bench.md").read_text("utf-8")

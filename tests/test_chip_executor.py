@@ -1,0 +1,132 @@
+"""One step on a chip: when scales move, which gradient reaches the clip, what is observed and forgotten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import quantise
+
+from accelsim.chip import load_chip
+from accelsim.recipe import load_recipe
+from accelsim.run.chip_executor import CLIP, ChipExecutor
+from accelsim.run.state import TrainingState
+
+
+def executor(*, nonnegative: bool = True, high: bool = False, clip: float | None = 2.0) -> ChipExecutor:
+    """The 4-bit chip with one layer, ``layer``, in the recipe's low or high formats."""
+    recipe = load_recipe("ibm2020_fp4")
+    formats = recipe.high_formats() if high else recipe.low_formats(nonnegative=nonnegative)
+    parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
+    if clip is not None:
+        parameters[f"layer.{CLIP}"] = np.float32([clip])
+    made = ChipExecutor(load_chip("fp4_training"), recipe, {"layer": formats}, TrainingState(parameters))
+    made.begin(training=True)
+    return made
+
+
+def test_weights_are_quantised_once_per_update() -> None:
+    """The same operand serves until the parameters change, also across a test step."""
+    chip = executor()
+    first = chip.weight("layer", (2, 2))
+    chip.begin(training=False)
+    assert chip.weight("layer", (2, 2)) is first
+    chip.state.parameters["layer.weight"] *= np.float32(2)
+    chip.end_of_update()
+    second = chip.weight("layer", (2, 2))
+    assert second is not first
+    assert second.scale == pytest.approx(2 * first.scale, rel=1e-2)
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_gradient_of_the_clip(nonnegative: bool) -> None:
+    """dL/dclip adds dL/dy where x reached the clip, with the sign of x where codes are signed."""
+    chip = executor(nonnegative=nonnegative)
+    x = np.float32([[3, -3, 1], [2, 0, -1]])
+    dx = np.float32([[1, 2, 4], [8, 16, 32]])
+    chip.activation("layer", x)
+    passed = chip.activation_backward("layer", dx)
+    flat, upstream = x.ravel().tolist(), dx.ravel().tolist()
+    wanted = quantise.pact_alpha_gradient(upstream, flat, 2.0)
+    if not nonnegative:
+        wanted -= quantise.pact_alpha_gradient(upstream, [-value for value in flat], 2.0)
+        assert passed.tolist() == [[0, 0, 4], [0, 16, 32]]
+    else:
+        inputs = zip(upstream, flat, strict=True)
+        exact = [float(quantise.pact_input_gradient(g, value, 2.0)) for g, value in inputs]
+        assert passed.ravel().tolist() == exact
+    assert chip.gradients_by_key[f"layer.{CLIP}"].tolist() == [float(wanted)]
+
+
+def test_the_first_clip_comes_from_the_first_batch() -> None:
+    """Three root mean squares of the first mini-batch, kept as a parameter; all zeros start at 1."""
+    chip = executor(clip=None)
+    chip.activation("layer", np.float32([[3, 4], [0, 0]]))
+    assert chip.state.parameters[f"layer.{CLIP}"].tolist() == [3 * 2.5]
+    chip.activation("layer", np.float32([[100, 100]]))
+    assert chip.state.parameters[f"layer.{CLIP}"].tolist() == [7.5]
+    chip = executor(clip=None)
+    chip.activation("layer", np.zeros((2, 2), np.float32))
+    assert chip.state.parameters[f"layer.{CLIP}"].tolist() == [1.0]
+
+
+def test_gradient_scale_moves_once_per_update() -> None:
+    """Set by the first gradients, moved by one at the end of an update, and never by a test step."""
+    chip = executor()
+    exponents = chip.state.gradient_exponents
+    even, odd = chip.gradients("layer", np.float32([[0.5, -1.0]]))
+    assert (even.format, odd.format) == ("fp4_r4_even", "fp4_r4_odd")
+    assert (exponents["layer"], even.scale, odd.scale) == (6, 2.0**-6, 2.0**-6)
+    for largest, after in ((0.25, 7), (0.25, 8), (0.25, 8), (1.0, 7), (0.0, 7)):
+        chip.begin(training=True)
+        before = exponents["layer"]
+        chip.gradients("layer", np.float32([[largest]]))
+        assert exponents["layer"] == before
+        chip.end_of_update()
+        assert exponents["layer"] == after
+        chip.begin(training=False)
+        chip.end_of_update()
+        assert exponents["layer"] == after
+
+
+def test_wide_layers_are_cast_and_nothing_else() -> None:
+    """In high precision there is no scale, no clip and no vote, and both gradients are one operand."""
+    chip = executor(high=True, clip=None)
+    x = np.float32([[1.0, 1.0 + 2.0**-12]])
+    for operand in (chip.activation("layer", x), *chip.gradients("layer", x)):
+        assert (operand.format, operand.scale, operand.array.tolist()) == ("dlfloat16", 1.0, [[1.0, 1.0]])
+    assert chip.gradients("layer", x)[0] is not chip.weight("layer", (2, 2))
+    dx = np.float32([[5.0, 6.0]])
+    assert chip.activation_backward("layer", dx) is dx
+    chip.end_of_update()
+    assert chip.state.gradient_exponents == {}
+    assert chip.gradients_by_key == {}
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_what_is_observed(nonnegative: bool) -> None:
+    """Shares at the largest code, of both signs, and flushed to zero although not zero."""
+    chip = executor(nonnegative=nonnegative)
+    chip.observed = {}
+    x = np.float32([[9, 9, -9, 0.01, 0, 1, 1, 1]])
+    chip.activation("layer", x)
+    flushed = 1 if not nonnegative else 2
+    assert chip.observed["layer", "activation"]["saturated"] == (2 if nonnegative else 3) / 8
+    assert chip.observed["layer", "activation"]["underflow"] == flushed / 8
+    chip.gradients("layer", np.float32([[1.0, -1.0, 1e-6, 0.0]]))
+    seen = chip.observed["layer", "gradient_input"]
+    assert seen == {"saturated": 0.5, "underflow": 0.25, "scale": 2.0**-6}
+    chip.begin(training=False)
+    chip.observed = {}
+    chip.activation("layer", x)
+    assert chip.observed == {}
+
+
+def test_a_test_step_keeps_nothing() -> None:
+    """What the backward pass would need is kept in training only, and forgotten at the next step."""
+    chip = executor()
+    chip.keep("layer", "mask", 1)
+    assert chip.kept("layer", "mask") == 1
+    chip.begin(training=False)
+    chip.keep("layer", "mask", 2)
+    with pytest.raises(KeyError):
+        chip.kept("layer", "mask")
