@@ -22,7 +22,10 @@ SMALL = {
     "fp16_into_dlfloat": ([("fp16", "fp16")], {}),
     "dlfloat_into_fp16": ([("dlfloat16", "dlfloat16")], {"accumulator": "fp16"}),
     "dlfloat_saturating": ([("dlfloat16", "dlfloat16")], {"overflow": "saturate"}),
-    "one_lane": ([("int4", "int4")], {"dataflow": "output_stationary", "output_chunk": 3}),
+    "one_lane": (
+        [("int4", "int4"), ("fp4_r4_even", "uint4")],
+        {"dataflow": "output_stationary", "output_chunk": 3},
+    ),
     "many_lanes": ([("uint4", "fp4_r4_odd")], {"lanes": 64, "dataflow": "output_stationary"}),
 }
 

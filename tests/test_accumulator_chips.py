@@ -28,6 +28,7 @@ from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import accumulator_bits, accumulator_format
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, Tensor
+from accelsim.rtl.design import design_of
 from accelsim.storage import resource_dir
 
 PAIR = ("int4", "fp4_r4_odd")
@@ -64,11 +65,8 @@ def test_a_chip_file_names_any_accumulator(
     rule = oracle.Rule(
         plan.lanes, plan.chunk, accumulator, overflow, plan.rounding, plan.alignment_bits, 1, "dlfloat16"
     )
-    assert all(
-        f"{key}: {getattr(plan, key) or 'null'}\n" in keys
-        for key in ("rounding", "alignment_bits")
-        if key in keys
-    )
+    given = [key for key in ("rounding", "alignment_bits") if key in keys]
+    assert all(f"{key}: {getattr(plan, key) or 'null'}\n" in keys for key in given)
     assert [[Fraction(value) for value in row] for row in result.values.tolist()] == oracle.matmul(
         rule, a.tolist(), b.tolist(), *PAIR
     )
@@ -260,6 +258,28 @@ def test_codes_of_wide_fixed_point() -> None:
     for wrong in (0.5, 2.0**23, -(2.0**23) - 1, np.nan):
         with pytest.raises(InputError, match=r"int24: \S+ is not a value of the format"):
             accumulator_format("int24").encode([1.0, wrong])
+
+
+@pytest.mark.parametrize(
+    ("accumulator", "keys", "message"),
+    [
+        ("int32", "", "no accumulate stage for int32, only for"),
+        (
+            "fp16",
+            "  rounding: toward_zero\n",
+            "the accumulate stage for fp16 rounds nearest_even, not toward_zero",
+        ),
+        ("fp16", "  alignment_bits: 12\n", "keeps every bit; array.alignment_bits must be null"),
+    ],
+)
+def test_verilog_is_refused_for_adders_it_does_not_have(
+    tmp_path: Path, accumulator: str, keys: str, message: str
+) -> None:
+    """No Verilog is written that would add otherwise than the simulator."""
+    with pytest.raises(InputError, match=f"none of its modes can be written as Verilog: .*{message}"):
+        design_of(accelsim.load_chip(chip_file(tmp_path, accumulator, keys)))
+    same = accelsim.load_chip(chip_file(tmp_path, "fp16", "  rounding: nearest_even\n"))
+    assert design_of(same).accumulator.name == "fp16"
 
 
 def test_training_on_a_chip_that_rounds_at_random(tmp_path: Path) -> None:

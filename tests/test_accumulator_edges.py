@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,3 +214,35 @@ def test_infinities_and_nans() -> None:
             InputError, match=r"a sum is not a number, and the accumulator's format \w+ has no"
         ):
             general(rule, codes, np.array([[one]] * codes.shape[1]), SINGLE)
+
+
+PROCESS = """\
+import hashlib
+import numpy as np
+from oracles import formats
+from accumulator_check import general
+from oracles.accumulators import Rule
+
+rng, digest = np.random.default_rng(1), hashlib.sha256()
+a, b = rng.integers(0, 0x7C00, (2, 20)), rng.integers(0, 0x7C00, (20, 2))
+for name in ("bf16", "fp8_e5m2", "int24", "fixed9.7", "exact", "fp4_r4_odd"):
+    for rounding in ("format", "stochastic", "to_odd"):
+        aligned = 7 if name in ("bf16", "fp8_e5m2") else None
+        rule = Rule(3, 6, name, "format", rounding, aligned, 2, seed=2**64 - 5)
+        digest.update(general(rule, a, b, ("fp16", "fp16")).tobytes())
+digest.update(general(Rule(3, 6, "int8", "wrap"), a, b, ("fp16", "fp16")).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_kernel_is_the_same_without_a_compiler() -> None:
+    """Python runs the general kernel's source to the same bits as the compiled one, without a warning."""
+    digests = []
+    for disabled in ("0", "1"):
+        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+        environment = os.environ | {"NUMBA_DISABLE_JIT": disabled, "PYTHONPATH": paths}
+        command = [sys.executable, "-W", "error", "-c", PROCESS]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        digests.append(run.stdout)
+    assert digests[0] == digests[1]
+    assert len(digests[0].strip()) == 64

@@ -208,9 +208,9 @@ def test_every_number_with_a_source_is_listed() -> None:
         ),
         (
             "[int4, int4]",
-            "[int4, int5]",
-            "int5]",
-            "array.modes[0].operands[0][1]: unknown format 'int5' (did you mean",
+            "[int4, int9]",
+            "int9]",
+            "array.modes[0].operands[0][1]: unknown number format 'int9' (did you mean",
         ),
         (
             "[uint4, int4]]",

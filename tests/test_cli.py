@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -112,7 +113,7 @@ def test_quick_commands_load_nothing_heavy(words: list[str]) -> None:
         (["formats", "int4", "int8"], "Got unexpected extra argument (int8) (see accelsim formats --help)"),
         (["run", "a", "b", "--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1 (see"),
         (["run", "a", "b", "--seed", "x"], "Invalid value for '--seed': 'x' is not a valid integer"),
-        (["formats", "int5"], "unknown number format 'int5' (did you mean 'int8'?); allowed: bf16,"),
+        (["formats", "int9"], "unknown number format 'int9' (did you mean 'int8'?); allowed: bf16,"),
         (["formats", "fp32"], "fp32: a table of 2**32 codes is too long to list"),
         (["list", "chip"], "unknown kind 'chip' (did you mean 'chips'?); allowed: chips, datasets,"),
         (
@@ -203,6 +204,7 @@ def test_check_says_what_each_file_is(capsys: pytest.CaptureFixture[str]) -> Non
 def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
     """The keys by which a file's kind is told exist in that kind only."""
     from accelsim.chip import Chip
+    from accelsim.numerics.formats import NumberFormat
     from accelsim.recipe import Recipe
     from accelsim.workload.schema import WorkloadKeys
 
@@ -210,6 +212,7 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
         "chip": set(Chip.model_fields),
         "workload": set(WorkloadKeys.model_fields),
         "recipe": set(Recipe.model_fields),
+        "format": {field.name for field in dataclasses.fields(NumberFormat)},
     }
     for kind, marks in MARKS.items():
         assert marks <= keys.pop(kind)

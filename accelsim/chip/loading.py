@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from accelsim.chip.schema import Chip
-from accelsim.errors import InputError, nearest
+from accelsim.errors import InputError
 from accelsim.numerics.accumulation import adder_faults
-from accelsim.numerics.formats import format_names
+from accelsim.numerics.formats import number_format
 from accelsim.storage import find_resource
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
 
@@ -72,11 +72,11 @@ def _check_modes(chip: Chip, document: YamlDocument) -> None:
 
 
 def _check_formats(document: YamlDocument, place: KeyPath, pair: tuple[str, str]) -> None:
-    known = format_names()
     for index, name in enumerate(pair):
-        if name not in known:
-            message = f"unknown format '{name}'{nearest(name, known)}; allowed: {', '.join(known)}"
-            raise _mistake(document, (*place, index), message)
+        try:
+            number_format(name)
+        except InputError as error:
+            raise _mistake(document, (*place, index), str(error)) from None
 
 
 def _check_output_chunk(chip: Chip, document: YamlDocument) -> None:

@@ -42,7 +42,8 @@ class BlockFormat:
     smallest FP32; the block's is E4M3(amax of the block / (m * tensor scale)), nearest even,
     saturating. A block whose scale rounds to zero is all zeros.
 
-    Elements are ``value / (block scale * tensor scale)``, rounded once, saturating.
+    Elements are ``value / (block scale * tensor scale)``, rounded once, saturating; the probability of a
+    stochastic rounding is that of the float64 quotient.
     """
 
     name: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accelsim.errors import InputError, nearest
-from accelsim.numerics.formats import format_names
+from accelsim.errors import InputError
+from accelsim.numerics.formats import number_format
 from accelsim.recipe.schema import Recipe, format_names_used, scale_faults
 from accelsim.storage import find_resource
 from accelsim.yamlfile import key_text, parse, position_of, read_yaml
@@ -21,11 +21,10 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     document = read_yaml(find_resource("recipes", name_or_path))
     recipe = parse(Recipe, document)
     for path, name in format_names_used(recipe).items():
-        if name not in format_names():
-            hint = nearest(name, format_names())
-            allowed = ", ".join(format_names())
-            message = f"{key_text(path)}: unknown format {name[:40]!r}{hint}; allowed: {allowed}"
-            raise InputError(message, position_of(document, path))
+        try:
+            number_format(name)
+        except InputError as error:
+            raise InputError(f"{key_text(path)}: {error}", position_of(document, path)) from None
     for path, fault in scale_faults(recipe).items():
         raise InputError(f"{key_text(path)}: {fault}", position_of(document, path))
     recipe._source_text = document.text

@@ -89,11 +89,6 @@ class Design:
         return max(_largest_product(pair) for pair in self.narrow)
 
     @property
-    def product_bits(self) -> int:
-        """Bits of one signed 4-bit product."""
-        return self.largest_product.bit_length() + 1
-
-    @property
     def term4_bits(self) -> int:
         """Bits of the magnitude of a group sum; at least a significand, which the stage asks for."""
         return max((self.lanes * self.largest_product).bit_length(), self.accumulator.significand_bits)
@@ -125,7 +120,7 @@ def design_of(chip: Chip) -> Design:
     wide: OperandPair | None = None
     left_out: list[LeftOut] = []
     for mode, a, b in _pairs(chip):
-        reason = _obstacle(accumulator, mode, a, b, wide)
+        reason = _adder_obstacle(chip) or _obstacle(mode, a, b, wide)
         if reason:
             left_out.append(LeftOut(mode.name, a, b, reason))
         elif a in WIDE_FORMATS:
@@ -145,9 +140,19 @@ def _pairs(chip: Chip) -> Iterator[tuple[Mode, str, str]]:
             yield mode, a, b
 
 
-def _obstacle(accumulator: str, mode: Mode, a: str, b: str, wide: OperandPair | None) -> str:
-    if accumulator not in ACCUMULATORS:
-        return f"no accumulate stage for {accumulator}, only for {' and '.join(ACCUMULATORS)}"
+def _adder_obstacle(chip: Chip) -> str:
+    array = chip.array
+    if array.accumulator not in ACCUMULATORS:
+        return f"no accumulate stage for {array.accumulator}, only for {' and '.join(ACCUMULATORS)}"
+    own = number_format(array.accumulator).rounding
+    if array.rounding not in ("format", own):
+        return f"the accumulate stage for {array.accumulator} rounds {own}, not {array.rounding}"
+    if array.alignment_bits is not None:
+        return "the accumulate stage keeps every bit; array.alignment_bits must be null"
+    return ""
+
+
+def _obstacle(mode: Mode, a: str, b: str, wide: OperandPair | None) -> str:
     if a in WIDE_FORMATS and b in WIDE_FORMATS:
         if a != b:
             return "the 16-bit unit multiplies two numbers of one format"

@@ -86,7 +86,7 @@ def _facts(design: Design) -> dict[str, Any]:
         facts["parts"] += _PARTS.get(unit, [])
     terms = [acc.significand_bits]
     if design.narrow:
-        facts |= {"term4": design.term4_bits, "product_bits": design.product_bits}
+        facts["term4"] = design.term4_bits
         facts["a_names"] = " or ".join(sorted({pair.a for pair in design.narrow}))
         facts["b_names"] = " or ".join(sorted({pair.b for pair in design.narrow}))
         terms.append(design.term4_bits)
