@@ -174,7 +174,9 @@ def _carrier_of(lanes: int, a: Matrix, b: Matrix) -> str:
     if not coded or instruction_set() == "portable":
         return "f32"
     a_top, b_top = _largest_integer(a.format), _largest_integer(b.format)
-    if lanes % 4 == 0 and b_top <= 127 and lanes * (2 * a_top + 1) * b_top < 2**15:
+    offset = a_top if a.format.signed else 0
+    a_is_byte = int(a.format.max_value / a.format.unit) + offset <= 255
+    if lanes % 4 == 0 and a_is_byte and b_top <= 127 and lanes * (2 * a_top + 1) * b_top < 2**15:
         return "i8"
     return "i16" if lanes % 2 == 0 and max(a_top, b_top) < 2**15 else "f32"
 

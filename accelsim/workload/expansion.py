@@ -77,7 +77,7 @@ class Expander:
         return InputError(f"{key_text(path)}: {message}", position_of(self._document, path))
 
     def _unknown(self, what: str, given: str, allowed: list[str], path: KeyPath) -> InputError:
-        return unknown(what, shown(given)[1:-1], allowed, position_of(self._document, path))
+        return unknown(what, given, allowed, position_of(self._document, path))
 
     def expand(self, items: Any, path: KeyPath, scope: Scope | None = None) -> list[Entry]:
         """The entries of the list of layers at ``path``. Raises `InputError` at the first mistake."""
