@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numba import get_num_threads, prange
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation, plain_rule
@@ -204,30 +204,43 @@ def _multiply_tiled(
     block = chunk * max(1, _K_BLOCK // chunk)
     tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (tile.rows * 4 * get_num_threads()))))
     offset = _largest_integer(a.format) if tile.corrected else 0
-    side_by_side = INTERLEAVE[tile.carrier]
-    panels = _pack_panels(
-        _flat(b.array), _table(b, tile.carrier, 0), *_steps(b.array),
-        k, out.shape[1], tile.cols, rule.lanes, side_by_side,
-    )  # fmt: skip
+    side = INTERLEAVE[tile.carrier]
+    left, right = _carried(a, tile.carrier, offset), _carried(b, tile.carrier, 0)
+    panels = _pack_panels(_flat(right), *_steps(right), k, out.shape[1], tile.cols, rule.lanes, side)
     start = _start_sums(panels, rule.lanes, offset) if offset else np.zeros((1, 1, 1), np.int32)
     unit = 1.0 if tile.carrier == "f32" else a.format.unit * b.format.unit
     peaks = np.zeros((-(-m // (tiles_per_block * tile.rows)), tile.width), np.float32)
     _tiled_kernel(tile.pack())(
-        _flat(a.array), _table(a, tile.carrier, offset), *_steps(a.array), panels, start,
-        k, chunk, block, tiles_per_block, np.float32(unit), peaks, out,
+        _flat(left), *_steps(left), panels, start, k, chunk, block, tiles_per_block,
+        np.float32(unit), peaks, out,
     )  # fmt: skip
     return float(peaks.max()) * unit <= number_format(tile.rounding).max_value
 
 
-def _table(operand: Matrix, carrier: str, offset: int) -> NDArray[Any]:
-    """What each code becomes in a packed operand; for values, one element that tells the type."""
-    if operand.array.dtype == np.float32:
-        return np.zeros(1, np.float32)
-    values = _value_table(operand.format)
-    if carrier == "f32":
-        return values
-    integers = values / operand.format.unit + offset
-    return integers.astype(np.int16 if carrier == "i16" else np.uint8 if offset else np.int8)
+def _carried(operand: Matrix, carrier: str, offset: int) -> NDArray[Any]:
+    """The operand as what a tile multiplies, in the layout it has: float32, or integers in its unit.
+
+    ``offset`` is added to bytes, which are then unsigned.
+    """
+    array = operand.array
+    if array.dtype == np.float32:
+        return array
+    table = _value_table(operand.format)
+    if carrier != "f32":
+        integers = table / operand.format.unit + offset
+        table = integers.astype(np.int16 if carrier == "i16" else np.uint8 if offset else np.int8)
+    flat = _flat(array)
+    found = np.empty(flat.size, table.dtype)
+    _look_up(flat, table, found)
+    rows, cols = array.shape
+    return found.reshape(rows, cols) if _steps(array)[1] == 1 else found.reshape(cols, rows).T
+
+
+@kernel(parallel=True)
+def _look_up(codes: Any, table: Any, out: Any) -> None:
+    """out[i] = table[codes[i]]."""
+    for i in prange(codes.size):
+        out[i] = table[codes[i]]
 
 
 @kernel(parallel=True)
@@ -262,47 +275,35 @@ def _steps(array: NDArray[Any]) -> tuple[int, int]:
     return (1, rows) if array.flags.f_contiguous and not array.flags.c_contiguous else (cols, 1)
 
 
-def _carrier(table: Any, element: Any) -> Any:
-    raise TypeError("compiled only")  # pragma: no cover
-
-
-@overload(_carrier)
-def _carrier_of_type(table, element):  # type: ignore[no-untyped-def]
-    """A code is looked up, a value is itself: decided when the kernel is compiled."""
-    if element.name.startswith("uint"):
-        return lambda table, element: table[element]
-    return lambda table, element: element
-
-
 @kernel(parallel=True)
 def _pack_panels(
-    b: Any, table: Any, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int, side: int
+    b: Any, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int, side: int
 ) -> Any:
     """b as (panels, k / side, cols, side): panels of ``cols`` columns, ``side`` neighbours of k together.
 
     k is padded to whole groups; padding is zero.
     """
     padded = -(-k // lanes) * lanes
-    panels = np.zeros((-(-n // cols), padded // side, cols, side), table.dtype)
-    whole = k // side
+    panels = np.zeros((-(-n // cols), padded // side, cols, side), b.dtype)
     for p in prange(panels.shape[0]):
         width = min(cols, n - p * cols)
-        for step in range(whole):
-            at = step * side * row_step + p * cols * col_step
-            for j in range(width):
-                for i in range(side):
-                    panels[p, step, j, i] = _carrier(table, b[at + i * row_step + j * col_step])
-        for i in range(k - whole * side):
-            at = (whole * side + i) * row_step + p * cols * col_step
-            for j in range(width):
-                panels[p, whole, j, i] = _carrier(table, b[at + j * col_step])
+        for step in range(-(-k // side)):
+            for i in range(min(side, k - step * side)):
+                at = (step * side + i) * row_step + p * cols * col_step
+                if col_step == 1:  # written out so that the compiler sees neighbours in memory
+                    line = b[at : at + width]
+                    for j in range(width):
+                        panels[p, step, j, i] = line[j]
+                else:
+                    for j in range(width):
+                        panels[p, step, j, i] = b[at + j * col_step]
     return panels
 
 
 @register_jitable
 def _pack_rows(
-    a: Any, table: Any, row_step: int, col_step: int, first_row: int, rows: int,
-    first_k: int, last_k: int, packed: Any, height: int, side: int,
+    a: Any, row_step: int, col_step: int, first_row: int, rows: int, first_k: int, last_k: int,
+    packed: Any, height: int, side: int,
 ) -> None:  # fmt: skip
     """``rows`` rows of a from ``first_k`` to ``last_k`` as (k / side, height, side), zeros where ragged."""
     whole = (last_k - first_k) // side
@@ -310,10 +311,11 @@ def _pack_rows(
         packed[:] = 0
     if row_step == 1:  # a transposed operand: neighbours in memory are rows
         for i in range(last_k - first_k):
-            line = a[(first_k + i) * col_step + first_row :]
-            place = (i // side) * height * side + i % side
+            at = (first_k + i) * col_step + first_row
+            line = a[at : at + rows]
+            target = packed[(i // side) * height * side + i % side :]
             for r in range(rows):
-                packed[place + r * side] = _carrier(table, line[r])
+                target[r * side] = line[r]
         return
     for r in range(rows):
         at = (first_row + r) * row_step + first_k * col_step
@@ -321,9 +323,9 @@ def _pack_rows(
         target = packed[r * side :]
         for step in range(whole):
             for i in range(side):
-                target[step * height * side + i] = _carrier(table, line[step * side + i])
+                target[step * height * side + i] = line[step * side + i]
         for i in range(last_k - first_k - whole * side):
-            target[whole * height * side + i] = _carrier(table, line[whole * side + i])
+            target[whole * height * side + i] = line[whole * side + i]
 
 
 @cache
@@ -335,7 +337,7 @@ def _tiled_kernel(config: int) -> Any:
 
     @kernel(parallel=True)
     def multiply_tiles(
-        a: Any, table: Any, row_step: int, col_step: int, panels: Any, start: Any, k: int, chunk: int,
+        a: Any, row_step: int, col_step: int, panels: Any, start: Any, k: int, chunk: int,
         block: int, tiles_per_block: int, unit: Any, peaks: Any, out: Any,
     ) -> None:  # fmt: skip
         m, n = out.shape
@@ -349,14 +351,14 @@ def _tiled_kernel(config: int) -> Any:
             top = part * block_rows
             tiles = -(-min(block_rows, m - top) // height)
             sums = np.zeros(tiles * count * size, np.float32)
-            packed = np.empty(-(-min(block, k) // lanes) * lanes * height, table.dtype)
+            packed = np.empty(-(-min(block, k) // lanes) * lanes * height, a.dtype)
             for first in range(0, k, block):
                 last = min(first + block, k)
                 groups = -(-(last - first) // lanes)
                 for t in range(tiles):
                     row = top + t * height
                     rows = min(height, m - row)
-                    _pack_rows(a, table, row_step, col_step, row, rows, first, last, packed, height, side)
+                    _pack_rows(a, row_step, col_step, row, rows, first, last, packed, height, side)
                     for p in range(count):
                         at = (p * panels.shape[1] + first // side) * cols * side
                         start_at = (p * start.shape[1] + first // lanes) * cols if start.size > 1 else 0
