@@ -28,4 +28,6 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
 def unknown(what: str, given: str, allowed: Iterable[str], where: str = "") -> InputError:
     """The error for a name that is not in a closed list: names the list and the nearest match."""
     names = sorted(allowed)
-    return InputError(f"unknown {what} {given[:60]!r}{nearest(given, names)}; allowed: {', '.join(names)}", where)
+    return InputError(
+        f"unknown {what} {given[:60]!r}{nearest(given, names)}; allowed: {', '.join(names)}", where
+    )
