@@ -28,6 +28,5 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
 def unknown(what: str, given: str, allowed: Iterable[str], where: str = "") -> InputError:
     """The error for a name that is not in a closed list: names the list and the nearest match."""
     names = sorted(allowed)
-    return InputError(
-        f"unknown {what} {given[:60]!r}{nearest(given, names)}; allowed: {', '.join(names)}", where
-    )
+    message = f"unknown {what} {given[:60]!r}{nearest(given, names)}; allowed: {', '.join(names)}"
+    return InputError(message, where)
