@@ -358,7 +358,7 @@ def test_what_cannot_be_encoded(name: str, values: object, options: dict[str, ob
          "fp16_r16: bias: the values would reach from 2**-65532 to 2**65536; allowed: 2**-900..2**900"),
         ("mxfp4", "'mxfp4' is a block format (`block_format`), but one of single numbers is wanted here"),
         ("fp4_r3", "unknown number format 'fp4_r3' (did you mean "),
-        ("int5\n", "unknown number format 'int5\n'"),
+        ("int5\n", "unknown number format 'int5\\n'"),
     ],
 )  # fmt: skip
 def test_names_that_are_none(name: str, text: str) -> None:

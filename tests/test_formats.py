@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from fractions import Fraction
 
 import ml_dtypes
@@ -231,3 +232,10 @@ def test_number_format_passes_records_through() -> None:
     number = number_format("dlfloat16")
     assert isinstance(number, NumberFormat)
     assert number_format(number) is number
+
+
+def test_a_signalling_nan_is_decoded_without_a_warning() -> None:
+    """It is a NaN like any other to whoever reads the values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(number_format("fp32").decode([0x7F800001])).all()

@@ -26,7 +26,8 @@ def decode(fmt: NumberFormat, codes: ArrayLike) -> F64:
     """See `NumberFormat.decode`."""
     array = checked_codes(fmt.name, fmt.bits, codes)
     if fmt.bits == 32:
-        return array.astype(np.uint32).view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # widening a signalling NaN makes it quiet
+            return array.astype(np.uint32).view(np.float32).astype(np.float64)
     return np.asarray(decode_table(fmt)[array])
 
 

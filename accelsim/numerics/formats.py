@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _SUN = "Sun et al., NeurIPS 2020, section 3.1 and 6 (two-phase rounding: even and odd grid)"
+_E3M0 = "radix-2 1-3-0, Sun et al. 2020; rounds as the radix-4 grids do: ties up, below 0.75 * 2**-3 to 0"
 _OCP = "OCP Microscaling Formats (MX) Specification 1.0, section 5.3"
 _OFP8 = "OCP 8-bit Floating Point Specification 1.0"
 _HFP8 = "Sun et al., NeurIPS 2019 (hybrid FP8)"
@@ -74,7 +75,7 @@ _FORMATS: dict[str, NumberFormat] = {
         *(_integer(bits, signed=False) for bits in (2, 4, 8)),
         _power_format("fp4_r4_even", 4, 4, _SUN),
         _power_format("fp4_r4_odd", 4, 4, _SUN, exponent_offset=-1),
-        _power_format("fp4_e3m0", 4, 2, "radix-2 1-3-0, Sun et al. 2020"),
+        _power_format("fp4_e3m0", 4, 2, _E3M0),
         _minifloat("fp4_e2m1", 2, 1, 1, source=_OCP),
         _minifloat("fp4_e1m2", 1, 2, 1, source="1-1-2 minifloat, bias 1"),
         _minifloat("fp6_e2m3", 2, 3, 1, source=_OCP),
