@@ -369,6 +369,24 @@ def test_compare_is_two_runs(workload: Path) -> None:
     assert comparison is not None
 
 
+def test_16_bit_master_weights_are_stored_in_16_bits(workload: Path, tmp_path: Path) -> None:
+    """Every trained parameter and velocity is a DLFloat16 value; threads do not change the random bits."""
+    recipe = "ibm2020_fp4_dlfloat16_master"
+    path = tmp_path / "checkpoint.npz"
+    record = accelsim.train("fp4_training", workload, recipe=recipe, epochs=2, threads=1, checkpoint=path)
+    again = accelsim.train("fp4_training", workload, recipe=recipe, epochs=2, threads=2)
+    assert record.training is not None
+    assert again.training is not None
+    assert record.training.weight_digest == again.training.weight_digest
+    assert record.training.epochs[1].train_loss < record.training.epochs[0].train_loss  # type: ignore[operator]
+    dlfloat16 = accelsim.number_format("dlfloat16")
+    with np.load(path) as file:
+        stored = {key: file[key] for key in file.files if key != "notes" and "running" not in key}
+    assert any(key.startswith("optimizer/") for key in stored)
+    for key, values in stored.items():
+        assert np.array_equal(values, dlfloat16.round(values)), key
+
+
 @pytest.mark.parametrize("option", [{"checkpoint": "a.npz"}, {"resume": True}])
 def test_compare_takes_no_checkpoint(option: dict[str, Any]) -> None:
     """Two runs would overwrite each other's."""

@@ -67,7 +67,9 @@ class Recipe(_Keys):
     description: str = Field(min_length=1)
     source: str = Field(min_length=1, description="paper and section")
     storage: SixteenBit = Field(description="format of GEMM results and of all tensors of the vector unit")
-    master: Literal["fp32"] = Field(description="format of master weights and optimiser state")
+    master: Literal["fp32", "dlfloat16"] = Field(
+        description="format of trained parameters and optimiser state; dlfloat16 rounds stochastically"
+    )
     loss_scale: float = Field(default=1.0, gt=0, description="factor on the loss before the backward pass")
     weight: WeightRule
     activation: ActivationRule

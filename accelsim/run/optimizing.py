@@ -1,4 +1,8 @@
-"""One optimiser step on the vector unit, in float32 on master parameters."""
+"""One optimiser step on the vector unit, in float32, stored in the master format.
+
+A 16-bit master format keeps parameters and optimiser state by stochastic rounding, without which most
+steps would be smaller than half a unit and lost (Wang et al., NeurIPS 2018, section 2.4).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.vector_kernels import adam_step, sgd_step
+from accelsim.numerics.formats import number_format
+from accelsim.numerics.random_bits import stream_key
 from accelsim.recipe import Recipe
 from accelsim.run.chip_executor import CLIP
 from accelsim.run.state import TrainingState
@@ -38,6 +44,21 @@ def update(
             _sgd(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
         else:
             _adam(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
+        if recipe.master != "fp32":
+            _store(state, key, recipe.master, workload.seed)
+
+
+def _store(state: TrainingState, key: str, master: str, seed: int) -> None:
+    """Round a parameter and its optimiser tensors to the master format, stochastically.
+
+    The random bits are those of (seed, step, tensor, element), so no thread or order can change them.
+    """
+    fmt = number_format(master)
+    kept = {key: state.parameters[key]}
+    kept |= {name: tensor for name, tensor in state.optimizer.items() if name.startswith(f"{key}/")}
+    for name, tensor in kept.items():
+        bits = stream_key(seed, "master", state.step, name)
+        tensor[...] = fmt.round(tensor, "stochastic", "saturate", key=bits)
 
 
 def _sgd(
