@@ -13,6 +13,9 @@ import click
 from accelsim import __version__
 from accelsim.errors import InputError, nearest
 
+# No value of a chip is computed by a BLAS; starting its threads would cost a third of a check.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
