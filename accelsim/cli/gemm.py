@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from accelsim import api
-from accelsim.cli.options import json_option
+from accelsim.cli.options import drawn_seed_option, json_option
 from accelsim.operations import PHASES, Phase
 from accelsim.report import quantities
 from accelsim.report.drawing import COMPONENT_HUES
@@ -52,14 +52,7 @@ class _SizesCommand(click.Command):
 @click.option("--b", type=_FILE, metavar="FILE", help=".npy file of B, K x N; default: random.")
 @click.option("--a-format", metavar="FORMAT", help="Format of A in place of the recipe's.")
 @click.option("--b-format", metavar="FORMAT", help="Format of B in place of the recipe's.")
-@click.option(
-    "--seed",
-    metavar="N",
-    type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="Seed of random operands.",
-)
+@drawn_seed_option("random operands")
 @json_option
 def command(
     chip: str,

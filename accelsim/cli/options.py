@@ -35,6 +35,18 @@ resume_option = click.option(
 )
 
 
+def drawn_seed_option(what: str) -> Callable[[Command], Command]:
+    """``--seed`` of a command that draws ``what`` itself: 1 unless it is given."""
+    return click.option(
+        "--seed",
+        metavar="N",
+        type=click.IntRange(min=0),
+        default=1,
+        show_default=True,
+        help=f"Seed of {what}.",
+    )
+
+
 def out_option(default: str) -> Callable[[Command], Command]:
     """``--out FOLDER``, whose help names the default."""
     return click.option(

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from accelsim import api
-from accelsim.cli.options import json_option, quiet_option
+from accelsim.cli.options import drawn_seed_option, json_option, quiet_option
 from accelsim.cli.writable import require_writable
 
 EXAMPLES = """\b
@@ -36,14 +36,7 @@ Examples:
     show_default=True,
     help="At least so many vectors per unit.",
 )
-@click.option(
-    "--seed",
-    metavar="N",
-    type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="Seed of the vectors.",
-)
+@drawn_seed_option("the vectors")
 @json_option
 @quiet_option
 def command(chip: str, out: Path, vectors: int, seed: int, as_json: bool, quiet: bool) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from accelsim.network.executor import F32, Executor
 from accelsim.network.layer import Shape, ShapeError, Site, tensor
 from accelsim.network.matrix_layer import MatrixLayer
-from accelsim.operations import Gemm, Phase, Tensor, TensorFormats
+from accelsim.operations import Gemm, TensorFormats
 
 
 class Linear(MatrixLayer):
@@ -30,41 +30,32 @@ class Linear(MatrixLayer):
     def weight_shape(self, site: Site) -> Shape:
         return (site.input_shape[0], self.features)
 
-    def _gemm(
-        self, site: Site, phase: Phase, mkn: tuple[int, int, int], *operands: Tensor, **fmt: str
-    ) -> Gemm:
-        a, b, out = operands
-        return Gemm(site.name, phase, *mkn, fmt["a"], fmt["b"], a, b, out)
-
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         k, n = self.weight_shape(site)
-        return self._gemm(
-            site, "forward", (batch, k, n),
+        return Gemm(
+            site.name, "forward", batch, k, n, formats.activation, formats.weight,
             tensor(site, "input codes", batch * k, formats.activation, "stream"),
             tensor(site, "weight codes", k * n, formats.weight, "parameter"),
             tensor(site, "y", batch * n, formats.storage, "stream"),
-            a=formats.activation, b=formats.weight,
         )  # fmt: skip
 
     def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
         k, n = self.weight_shape(site)
-        gemm = self._gemm(
-            site, "backward", (batch, n, k),
+        gemm = Gemm(
+            site.name, "backward", batch, n, k, formats.gradient_input, formats.weight,
             tensor(site, "dy codes (dx)", batch * n, formats.gradient_input, "stream"),
             tensor(site, "weight codes", k * n, formats.weight, "parameter"),
             tensor(site, "dx", batch * k, formats.storage, "stream"),
-            a=formats.gradient_input, b=formats.weight,
         )  # fmt: skip
         return [gemm]
 
     def update_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         k, n = self.weight_shape(site)
-        return self._gemm(
-            site, "update", (k, batch, n),
+        return Gemm(
+            site.name, "update", k, batch, n, formats.activation, formats.gradient_weight,
             tensor(site, "input codes", batch * k, formats.activation, "saved"),
             tensor(site, "dy codes (dW)", batch * n, formats.gradient_weight, "stream"),
             tensor(site, "dW", k * n, formats.storage, "parameter"),
-            a=formats.activation, b=formats.gradient_weight,
         )  # fmt: skip
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
