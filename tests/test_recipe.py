@@ -10,7 +10,7 @@ import accelsim
 from accelsim.errors import InputError
 from accelsim.network import AveragePool, BatchNorm, Conv2d, Layer, Leaf, Linear, Relu, Sequence, Site
 from accelsim.operations import TensorFormats
-from accelsim.program.compiling import layer_formats
+from accelsim.program.formats import layer_formats
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.storage import resource_dir, shipped
 

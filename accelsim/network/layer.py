@@ -91,6 +91,10 @@ class Layer(BaseModel, ABC):
         """Whether the output cannot be below zero."""
         return False
 
+    def sites(self, site: Site) -> tuple[Site, ...]:
+        """Where operands of its GEMMs come from: each has its own formats, clip and gradient scale."""
+        return (site,)
+
     def parameters(self, site: Site) -> dict[str, Parameter]:
         """Parameters by name."""
         return {}

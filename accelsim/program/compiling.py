@@ -1,13 +1,14 @@
-"""Workload x recipe -> formats of every layer, and `LayerWork` of every layer and phase."""
+"""Workload x recipe -> `LayerWork` of every layer and phase."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from accelsim.network import Leaf, MatrixLayer, Network, Residual
+from accelsim.network import Leaf, Network, Residual
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
+from accelsim.program.formats import layer_formats
 from accelsim.recipe import Recipe
 from accelsim.workload import Workload
 
@@ -74,32 +75,6 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     backward = [work for work in reversed(works) if work.phase != "forward"]
     memory = _memory(leaves, forward, formats, workload, batch)
     return Program((*forward, *backward), formats, memory)
-
-
-def layer_formats(leaves: list[Leaf], recipe: Recipe) -> dict[str, TensorFormats]:
-    """Formats of every layer by name: first, last and depthwise layers may be kept wide."""
-    matrix = [leaf for leaf in leaves if leaf.layer.has_gemm]
-    found = {}
-    for leaf in leaves:
-        wide = leaf.layer.has_gemm and _is_wide(leaf, matrix, recipe)
-        low = recipe.low_formats(nonnegative=leaf.site.nonnegative)
-        found[leaf.site.name] = recipe.high_formats() if wide else low
-    return found
-
-
-def _is_wide(leaf: Leaf, matrix: list[Leaf], recipe: Recipe) -> bool:
-    layer = leaf.layer
-    if not isinstance(layer, MatrixLayer):
-        return False
-    if layer.precision != "recipe":
-        return layer.precision == "high"
-    wide = recipe.high_precision.layers
-    is_first, is_last = leaf is matrix[0], leaf is matrix[-1]
-    return (
-        (is_first and "first" in wide)
-        or (is_last and "last" in wide)
-        or (layer.is_depthwise(leaf.site) and "depthwise" in wide)
-    )
 
 
 def _trained_elements(leaf: Leaf) -> int:
