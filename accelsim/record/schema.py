@@ -1,4 +1,4 @@
-"""`RunRecord` <-> JSON: all that a run leaves behind, enough to redraw every table and figure.
+"""All that a run leaves behind, enough to redraw every table and figure.
 
 A record holds inputs (texts and digests), exact integer counts and the training history. It holds no
 derived figure (throughput, power, ratios): `accelsim.report` computes those, so they can never disagree
@@ -8,14 +8,11 @@ record whose totals differ from the sum of their parts does not load.
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from accelsim.errors import InputError, nearest
 from accelsim.operations import Phase
 
 SCHEMA: Literal["accelsim.run/1"] = "accelsim.run/1"
@@ -262,58 +259,3 @@ class RunRecord(_Frozen):
             held = "no training history" if self.training is None else "a training history"
             raise ValueError(f"kind is '{self.kind}' but the record holds {held}")
         return self
-
-
-def record_text(record: RunRecord) -> str:
-    """The record as JSON: keys sorted, one space of indent, ASCII or UTF-8, the same text every time."""
-    data = record.model_dump(mode="json", by_alias=True)
-    return json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_record(path: str | Path) -> RunRecord:
-    """Read a record from a JSON file.
-
-    Raises `InputError` (one line, with file and key) when the file cannot be read, is not JSON, is not a
-    record of this schema, or when its totals are not the sums of its parts.
-    """
-    data = _read_json(Path(path))
-    if not isinstance(data, dict) or "schema" not in data:
-        raise InputError("not an accelsim run record (no key 'schema')", str(path))
-    if data["schema"] != SCHEMA:
-        raise InputError(f"schema: this version reads '{SCHEMA}', got '{data['schema']}'", str(path))
-    try:
-        return RunRecord.model_validate(data)
-    except ValidationError as error:
-        raise InputError(_first_mistake(error), str(path)) from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the record: {error.strerror}", str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("not an accelsim run record (not UTF-8 text)", str(path)) from None
-    except json.JSONDecodeError as error:
-        place = f"{path}:{error.lineno}:{error.colno}"
-        raise InputError(f"not an accelsim run record (bad JSON: {error.msg})", place) from None
-
-
-def _first_mistake(error: ValidationError) -> str:
-    """One line for the mistake to mend first (unknown keys lead): key path, what is wrong, value given."""
-    mistakes = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    mistake = mistakes[0]
-    key = ".".join(str(part) for part in mistake["loc"])
-    if mistake["type"] == "missing":
-        return f"{key}: missing key"
-    if mistake["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{nearest(str(mistake['loc'][-1]), _missing_keys(error))}"
-    message = mistake["msg"].removeprefix("Value error, ")
-    if mistake["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(mistake['input'])[:60]}"
-
-
-def _missing_keys(error: ValidationError) -> list[str]:
-    """A misspelt key shows up twice, as unknown and as missing: the missing ones are what was meant."""
-    return [str(mistake["loc"][-1]) for mistake in error.errors() if mistake["type"] == "missing"]
