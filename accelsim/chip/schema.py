@@ -85,6 +85,17 @@ class OperandBuffer(Part):
     energy_pj_per_byte: PositiveQuantity
 
 
+class Ring(Part):
+    """One-way links from each corelet to the next, on which the sums of a GEMM split along K are added up.
+
+    ``hop_cycles``: from the last byte's leaving one corelet to the next one's being able to send it on.
+    """
+
+    bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
+    hop_cycles: Cycles
+    energy_pj_per_byte: PositiveQuantity
+
+
 class Dram(Part):
     """The memory outside the die, shared by all cores."""
 
@@ -125,7 +136,10 @@ class VectorUnit(Part):
 
 
 class Chip(Part):
-    """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories."""
+    """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories.
+
+    Without a ``ring`` no GEMM is split along K.
+    """
 
     name: Text
     description: Text
@@ -137,6 +151,7 @@ class Chip(Part):
     array: MacArray
     scratchpad: Scratchpad
     operand_buffer: OperandBuffer
+    ring: Ring | None = None
     dram: Dram
     vector_unit: VectorUnit
     static_power_mw: Quantity
