@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from accelsim.errors import InputError
-from accelsim.workload import datasets
-from accelsim.workload.datasets import dataset_names, dataset_shape, load_dataset
+from accelsim.workload.datasets import bundled, data_source, dataset_names, dataset_note, load_dataset
 
 SIZES = {
     "fashion_mnist_6k": (5000, 1000, 255),
@@ -44,16 +43,18 @@ def test_bundled_set_is_as_described(name: str) -> None:
     """Sizes, value range, types and classes of a bundled set are what its description says."""
     dataset = load_dataset(name)
     train, test, largest = SIZES[name]
-    shape, classes = dataset_shape(name)
+    facts = data_source(name).facts()
+    assert dataset.facts == facts
+    shape, classes = facts.input_shape, facts.classes
     assert dataset.train_x.shape == (train, *shape)
     assert dataset.test_x.shape == (test, *shape)
     assert dataset.train_x.dtype == dataset.test_x.dtype == np.uint8
     assert dataset.train_y.dtype == dataset.test_y.dtype == np.int64
     assert dataset.train_x.max() == largest
     assert set(dataset.train_y) == set(dataset.test_y) == set(range(classes))
-    assert dataset.classes == classes
-    assert dataset.license
-    assert dataset.source
+    assert (facts.train_samples, facts.test_samples) == (train, test)
+    assert facts.license
+    assert facts.source
 
 
 def test_no_test_image_is_also_a_training_image() -> None:
@@ -73,14 +74,14 @@ def test_arrays_are_read_only() -> None:
 
 def test_shape_of_a_bundled_set_opens_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Shapes come from the table, so an estimate reads no data."""
-    monkeypatch.setattr(datasets, "_DATA_DIR", tmp_path)
-    assert dataset_shape("letter_recognition") == ((16,), 26)
+    monkeypatch.setattr(bundled, "DATA_DIR", tmp_path)
+    assert data_source("letter_recognition").facts().output_shape == (26,)
 
 
 def test_note_tells_source_and_licence() -> None:
     """The list of data sets names where each comes from and its licence."""
-    assert datasets.dataset_note("mnist5k").startswith("MNIST (LeCun, Bottou")
-    assert "CC BY-SA 3.0" in datasets.dataset_note("mnist5k")
+    assert dataset_note("mnist5k").startswith("MNIST (LeCun, Bottou")
+    assert "CC BY-SA 3.0" in dataset_note("mnist5k")
 
 
 def test_unknown_name_is_answered_with_the_nearest() -> None:
@@ -90,15 +91,15 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
     ):
         load_dataset("mnist")
     with pytest.raises(InputError, match="unknown data set 'digits'"):
-        dataset_shape("digits")
+        data_source("digits").facts()
 
 
 def test_a_changed_bundled_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One flipped bit in a bundled file is noticed at load."""
-    content = bytearray((datasets._DATA_DIR / "digits8x8.npz").read_bytes())
+    content = bytearray((bundled.DATA_DIR / "digits8x8.npz").read_bytes())
     content[1000] ^= 1
     (tmp_path / "digits8x8.npz").write_bytes(content)
-    monkeypatch.setattr(datasets, "_DATA_DIR", tmp_path)
+    monkeypatch.setattr(bundled, "DATA_DIR", tmp_path)
     with pytest.raises(
         InputError, match=r"digits8x8\.npz: the bundled data set 'digits8x8' is corrupt: SHA-256"
     ):
@@ -111,11 +112,10 @@ def test_own_file_is_read(tmp_path: Path) -> None:
     """The user's own arrays come back unchanged, with name, digest and class count."""
     path = own_file(tmp_path)
     dataset = load_dataset(path)
-    assert dataset.name == "own"
-    assert dataset.classes == 3
-    assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (dataset.facts.name, dataset.facts.classes) == ("own", 3)
+    assert dataset.facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.train_x.tobytes() == bytes(range(24))
-    assert dataset_shape(str(path)) == ((2, 2, 1), 3)
+    assert data_source(str(path)).facts() == dataset.facts
 
 
 def test_own_images_without_channels_get_one(tmp_path: Path) -> None:

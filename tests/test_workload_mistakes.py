@@ -10,6 +10,7 @@ from tiny_workload import TEXT, complaint, edited, written
 
 from accelsim.errors import InputError
 from accelsim.workload import load_workload
+from accelsim.workload.datasets import NpzData
 
 KINDS = "average_pool, batch_norm, block, conv2d, flatten, linear, max_pool, relu, repeat, residual"
 USE = "  - block: {use: pair, width: 4}\n"
@@ -238,7 +239,7 @@ def test_a_network_without_gemm_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, f"{head}network: [average_pool]\n")
     assert complaint(path) == "9:1: network: has no linear or conv2d layer"
     path = written(tmp_path, f"{head}network: [average_pool, linear: {{features: 3}}]\n")
-    assert load_workload(path).data == str(own.resolve())
+    assert load_workload(path).source == NpzData(path=own.resolve())
 
 
 def test_data_that_is_no_data_set_names_the_data_file(tmp_path: Path) -> None:

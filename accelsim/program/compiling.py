@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -122,7 +123,7 @@ def _code_tensors(leaf: Leaf, formats: TensorFormats) -> tuple[Tensor, ...]:
 
 def _loss_work(workload: Workload, batch: int, storage: str) -> list[LayerWork]:
     """Softmax cross-entropy and its gradient, on the vector unit."""
-    count = batch * workload.classes
+    count = batch * math.prod(workload.output_shape)
     bits = number_format(storage).bits
     logits = Tensor("loss.logits", count, bits, "stream")
     gradient = Tensor("loss.gradient", count, bits, "stream")

@@ -10,7 +10,7 @@ from accelsim.program import compile_program
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import RunRecord
 from accelsim.run.recording import cost_of_step, make_record
-from accelsim.workload import Dataset, Workload, load_dataset, load_workload
+from accelsim.workload import Workload, load_workload
 
 
 def resolve(
@@ -23,14 +23,13 @@ def resolve(
     return chip, workload, recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
 
-def load_training_data(workload: Workload) -> Dataset:
-    """The workload's data. Raises `InputError` if a mini-batch is larger than its training part."""
-    dataset = load_dataset(workload.data)
-    if workload.batch > len(dataset.train_x):
+def require_a_batch(workload: Workload) -> None:
+    """Raises `InputError` if a mini-batch is larger than the training data."""
+    if workload.batch > workload.data.train_samples:
         raise InputError(
-            f"must be at most the {len(dataset.train_x)} training samples, got {workload.batch}", "batch"
+            f"must be at most the {workload.data.train_samples} training samples, got {workload.batch}",
+            "batch",
         )
-    return dataset
 
 
 def estimate(
@@ -52,6 +51,6 @@ def estimate(
     """
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs)
-    dataset = load_training_data(workload)
+    require_a_batch(workload)
     cost = cost_of_step(chip, compile_program(workload, recipe))
-    return make_record(chip, workload, recipe, dataset, cost, command=command, threads=1, training=None)
+    return make_record(chip, workload, recipe, cost, command=command, threads=1, training=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,17 @@ class TrainingRun:
         self._executor = ChipExecutor(chip, recipe, program.formats, state, workload.seed)
         self._train = (self._prepared(dataset.train_x), dataset.train_y)
         self._test = (self._prepared(dataset.test_x), dataset.test_y)
-        self._steps = steps_per_epoch(workload, dataset)
+        self._steps = steps_per_epoch(workload)
         self._clock = _Clock(time.monotonic())
 
-    def _prepared(self, images: NDArray[np.uint8]) -> F32:
-        """Samples as the chip's memory holds them: normalised, in the storage format."""
+    def _prepared(self, samples: NDArray[Any]) -> F32:
+        """Samples as the chip's memory holds them: normalised, in the storage format; token ids unchanged."""
         rule = self._workload.normalise
-        values = images.astype(np.float32) / np.float32(255)
+        values = np.asarray(samples, np.float32)
+        if rule is None:
+            return values
+        if samples.dtype == np.uint8:
+            values = values / np.float32(255)
         values = (values - np.float32(rule.mean)) / np.float32(rule.deviation)
         return np.asarray(cast(values, number_format(self._recipe.storage)).array, np.float32)
 

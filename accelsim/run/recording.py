@@ -14,7 +14,7 @@ from accelsim.mapping import plan_gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.record import COMPONENTS, RunRecord
-from accelsim.workload import Dataset, Workload
+from accelsim.workload import DataFacts, Workload
 
 _PACKAGES = ("accelsim", "numpy", "numba", "pydantic")
 
@@ -23,7 +23,6 @@ def make_record(
     chip: Chip,
     workload: Workload,
     recipe: Recipe,
-    dataset: Dataset,
     cost: dict[str, Any],
     *,
     command: str,
@@ -42,16 +41,10 @@ def make_record(
             "chip": _input(chip.name, chip.source_name, chip.source_text),
             "workload": _input(workload.name, workload.source_name, workload.source_text),
             "recipe": _input(recipe.name, recipe.source_name, recipe.source_text),
-            "dataset": {
-                "name": dataset.name,
-                "sha256": dataset.sha256,
-                "train_samples": len(dataset.train_x),
-                "test_samples": len(dataset.test_x),
-                "license": dataset.license,
-            },
+            "dataset": _dataset(workload.data),
             "batch": workload.batch,
             "epochs": workload.epochs,
-            "steps_per_epoch": steps_per_epoch(workload, dataset),
+            "steps_per_epoch": steps_per_epoch(workload),
             "training": training,
             "cost": cost,
             "sources": chip.sources(),
@@ -59,9 +52,22 @@ def make_record(
     )
 
 
-def steps_per_epoch(workload: Workload, dataset: Dataset) -> int:
+def steps_per_epoch(workload: Workload) -> int:
     """Optimiser steps of one epoch: whole mini-batches, the shuffled rest is left out (at least one)."""
-    return max(1, len(dataset.train_x) // workload.batch)
+    return max(1, workload.data.train_samples // workload.batch)
+
+
+def _dataset(data: DataFacts) -> dict[str, Any] | None:
+    """The record's ``dataset``; None where only a shape was given."""
+    if data.sha256 is None:
+        return None
+    return {
+        "name": data.name,
+        "sha256": data.sha256,
+        "train_samples": data.train_samples,
+        "test_samples": data.test_samples,
+        "license": data.license,
+    }
 
 
 def cost_of_step(chip: Chip, program: Program) -> dict[str, Any]:

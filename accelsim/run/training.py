@@ -14,7 +14,7 @@ from accelsim.errors import InputError
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.record import RunRecord
-from accelsim.run.estimating import load_training_data, resolve
+from accelsim.run.estimating import require_a_batch, resolve
 from accelsim.run.progress import Watcher
 from accelsim.run.recording import cost_of_step, make_record
 from accelsim.run.state import TrainingState, initial_state, load_checkpoint, save_checkpoint
@@ -55,7 +55,8 @@ def train(
 
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs, seed=seed)
-    dataset = load_training_data(workload)
+    require_a_batch(workload)
+    dataset = workload.source.load()
     program = compile_program(workload, recipe)
     cost = cost_of_step(chip, program)
     used = set_threads(threads)
@@ -68,9 +69,7 @@ def train(
             run.epoch()
             if checkpoint is not None:
                 save_checkpoint(checkpoint, state, identity)
-    return make_record(
-        chip, workload, recipe, dataset, cost, command=command, threads=used, training=_history(state)
-    )
+    return make_record(chip, workload, recipe, cost, command=command, threads=used, training=_history(state))
 
 
 def _required(checkpoint: str | Path | None) -> Path:
@@ -81,7 +80,13 @@ def _required(checkpoint: str | Path | None) -> Path:
 
 def _identity(chip: Chip, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
     """What a checkpoint must share with a run to go on with it; the learning rate depends on ``epochs``."""
-    parts = (chip.source_text, workload.source_text, recipe.source_text, dataset.sha256, __version__)
+    parts = (
+        chip.source_text,
+        workload.source_text,
+        recipe.source_text,
+        dataset.facts.sha256 or "",
+        __version__,
+    )
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 

@@ -1,14 +1,24 @@
 """YAML to `Workload`: network, data set, optimiser, schedule."""
 
-from accelsim.workload.datasets import Dataset, dataset_names, dataset_note, dataset_shape, load_dataset
+from accelsim.workload.datasets import (
+    IGNORED,
+    DataFacts,
+    Dataset,
+    DataSource,
+    dataset_names,
+    dataset_note,
+    load_dataset,
+)
 from accelsim.workload.loading import Workload, load_workload
 
 __all__ = [
+    "IGNORED",
+    "DataFacts",
+    "DataSource",
     "Dataset",
     "Workload",
     "dataset_names",
     "dataset_note",
-    "dataset_shape",
     "load_dataset",
     "load_workload",
 ]

@@ -5,37 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from accelsim.errors import InputError, nearest
+from accelsim.errors import InputError
 from accelsim.network import LAYERS, Network
 from accelsim.storage import find_resource
 from accelsim.workload.building import NetworkBuilder
-from accelsim.workload.datasets import dataset_names, dataset_shape
-from accelsim.workload.expansion import Expander, shown
+from accelsim.workload.data_key import read_source
+from accelsim.workload.datasets import DataFacts, DataSource, ShapeOnly
+from accelsim.workload.expansion import Expander
 from accelsim.workload.schema import Adam, Constant, Cosine, Normalise, Sgd, Step, WorkloadKeys
 from accelsim.yamlfile import YamlDocument, parse, position_of, read_yaml
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained and how. ``data`` is a bundled data set's name or an absolute path.
+    """What is trained and how.
 
-    ``source_text`` and ``source_name`` are the file word for word and its name, for records.
+    ``source`` is where the data comes from, ``data`` what is known of it. ``normalise`` is None where
+    samples are token ids, or have no values. ``source_text`` and ``source_name`` are the file word for
+    word and its name, for records.
     """
 
     name: str
     description: str
-    data: str
-    input_shape: tuple[int, ...]
-    classes: int
+    source: DataSource
+    data: DataFacts
     batch: int
     epochs: int
     seed: int
-    normalise: Normalise
+    normalise: Normalise | None
     optimizer: Sgd | Adam
     learning_rate: Constant | Step | Cosine
     network: Network
     source_text: str
     source_name: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.data.input_shape
+
+    @property
+    def input_tokens(self) -> int | None:
+        """How many token ids there are; None for samples that are numbers."""
+        return self.data.tokens
+
+    @property
+    def classes(self) -> int:
+        """Number of classes a label may be."""
+        return self.data.classes
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's logits: (*targets, classes)."""
+        return self.data.output_shape
 
     def adjusted(
         self, *, batch: int | None = None, epochs: int | None = None, seed: int | None = None
@@ -63,20 +85,19 @@ def load_workload(name_or_path: str | Path) -> Workload:
     """
     document = read_yaml(find_resource("workloads", name_or_path))
     keys = parse(WorkloadKeys, document)
-    data, shape, classes = _data(document, keys.data)
+    source = read_source(document, keys.data)
+    data = source.facts()
     expander = Expander(document, keys.blocks, list(LAYERS))
-    network = NetworkBuilder(document).build(expander.expand(keys.network, ("network",)), shape)
-    if network.output_shape != (classes,):
-        message = f"network: ends in {network.output_shape}, but the data has {classes} classes: ({classes},)"
-        raise InputError(message, position_of(document, ("network",)))
+    network = NetworkBuilder(document).build(expander.expand(keys.network, ("network",)), data.input_shape)
+    _fits(document, network, data)
+    _normalised(document, keys, source, data)
     if not any(leaf.layer.has_gemm for leaf in network.leaves()):
         raise InputError("network: has no linear or conv2d layer", position_of(document, ("network",)))
     return Workload(
         name=keys.name,
         description=keys.description,
+        source=source,
         data=data,
-        input_shape=shape,
-        classes=classes,
         batch=keys.batch,
         epochs=keys.epochs,
         seed=keys.seed,
@@ -89,29 +110,29 @@ def load_workload(name_or_path: str | Path) -> Workload:
     )
 
 
-def _data(document: YamlDocument, name: str) -> tuple[str, tuple[int, ...], int]:
-    """The data set's name or absolute path, its sample shape and its number of classes."""
-    where = position_of(document, ("data",))
-    if name.endswith(".npz"):
-        path = _existing(document.path.parent / name, where)
-        return str(path), *dataset_shape(path)
-    if name not in dataset_names():
-        allowed = ", ".join(dataset_names())
-        hint = nearest(name, dataset_names())
-        message = (
-            f"data: unknown data set {shown(name)}{hint}; allowed: {allowed}, or the path of an .npz file"
+def _fits(document: YamlDocument, network: Network, data: DataFacts) -> None:
+    """Token ids meet an embedding that knows them all; the network ends in one logit a class and label."""
+    where = position_of(document, ("network",))
+    embedded = [leaf.layer for leaf in network.leaves() if leaf.layer.kind == "embedding"]
+    if bool(embedded) != (data.tokens is not None):
+        kind = "numbers, which no 'embedding' takes" if embedded else "token ids, which need an 'embedding'"
+        raise InputError(f"network: the samples are {kind}", where)
+    smallest = min((getattr(layer, "tokens", 0) for layer in embedded), default=0)
+    if smallest < (data.tokens or 0):
+        raise InputError(f"network: 'embedding' knows {smallest} tokens, the data has {data.tokens}", where)
+    if network.output_shape == data.output_shape:
+        return
+    each = f" for each of {data.targets} labels" if data.targets else ""
+    message = f"ends in {network.output_shape}, but the data has {data.classes} classes{each}"
+    raise InputError(f"network: {message}: {data.output_shape}", where)
+
+
+def _normalised(document: YamlDocument, keys: WorkloadKeys, source: DataSource, data: DataFacts) -> None:
+    """Numbers need a rule to enter the chip by, token ids must not have one."""
+    if data.tokens is not None and keys.normalise is not None:
+        message = "normalise: token ids enter as they are; remove this key"
+        raise InputError(message, position_of(document, ("normalise",)))
+    if keys.normalise is None and data.tokens is None and not isinstance(source, ShapeOnly):
+        raise InputError(
+            "missing key 'normalise' (mean and deviation of the samples)", position_of(document, ())
         )
-        raise InputError(message, where)
-    return name, *dataset_shape(name)
-
-
-def _existing(path: Path, where: str) -> Path:
-    """The absolute path of a data file; ``where`` is the place of the key that names it."""
-    try:
-        path = path.resolve()
-        found = path.is_file()
-    except (OSError, ValueError):  # too long, or characters no file name can hold
-        found = False
-    if not found:
-        raise InputError(f"data: no such file: {str(path)!r}", where)
-    return path

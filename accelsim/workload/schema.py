@@ -94,7 +94,7 @@ def _half_cosine(part: float) -> float:
 
 
 class Normalise(_Keys):
-    """Input values x (0..255) enter as (x / 255 - mean) / deviation."""
+    """Input values x enter as (x - mean) / deviation, 8-bit ones (0..255) as (x / 255 - mean) / deviation."""
 
     mean: float
     deviation: Positive
@@ -119,11 +119,11 @@ class WorkloadKeys(_Keys):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     description: str = Field(min_length=1)
-    data: str = Field(min_length=1, description="bundled data set, or path of an .npz file")
+    data: str | dict[str, Any] = Field(description="bundled data set, path of an .npz file, or a mapping")
     batch: int = Field(ge=1, le=65536, description="samples per optimiser step")
     epochs: int = Field(ge=1, le=100_000)
     seed: int = Field(default=1, ge=0, lt=2**63)
-    normalise: Normalise
+    normalise: Normalise | None = None
     optimizer: Sgd | Adam = Field(discriminator="kind")
     learning_rate: Constant | Step | Cosine = Field(discriminator="schedule")
     blocks: dict[str, Block] = Field(default={}, description="named runs of layers")
