@@ -130,3 +130,57 @@ def test_a_test_step_keeps_nothing() -> None:
     chip.keep("layer", "mask", 2)
     with pytest.raises(KeyError):
         chip.kept("layer", "mask")
+
+
+def test_a_site_may_be_asked_several_times_a_step() -> None:
+    """Backward answers the last activation first, the clip's gradients add up, and the largest votes once."""
+    chip = executor(nonnegative=False)
+    first, second = np.float32([[3, 1]]), np.float32([[1, -3]])
+    chip.activation("layer", first)
+    chip.activation("layer", second)
+    dx = np.float32([[4, 8]])
+    assert chip.activation_backward("layer", dx).tolist() == [[4, 0]]
+    assert chip.activation_backward("layer", dx).tolist() == [[0, 8]]
+    assert chip.gradients_by_key[f"layer.{CLIP}"].tolist() == [4 - 8]
+    for largest in (1.0, 0.25, 2.0, 0.5):
+        chip.gradients("layer", np.float32([[largest]]))
+    assert chip.state.gradient_exponents["layer"] == 6
+    chip.end_of_update()
+    assert chip.state.gradient_exponents["layer"] == 5
+
+
+def test_gradients_of_one_parameter_add_up() -> None:
+    """What two uses of a weight hand over is added, and what was handed over before stays as it was."""
+    chip = executor()
+    first = np.float32([1, 2])
+    chip.add_gradient("layer", "weight", first)
+    chip.add_gradient("layer", "weight", np.float32([10, 20]))
+    assert chip.gradients_by_key["layer.weight"].tolist() == [11, 22]
+    assert first.tolist() == [1, 2]
+    chip.begin(training=True)
+    assert chip.gradients_by_key == {}
+
+
+def test_a_layer_may_have_several_weights() -> None:
+    """Each parameter is quantised by its own clip, once per update."""
+    chip = executor()
+    chip.state.parameters["layer.state"] = np.float32([[8.0, -4.0, 2.0]])
+    state = chip.weight("layer", (1, 3), "state")
+    assert chip.weight("layer", (2, 2)).array.shape == (2, 2)
+    assert chip.weight("layer", (1, 3), "state") is state
+
+
+def test_dropout_masks_follow_seed_step_layer_and_turn() -> None:
+    """The share kept is 1 - rate; another step, layer or turn draws anew, and a repeated step the same."""
+    chip = executor()
+    mask = chip.dropout_mask("layer", (100, 50), 0.25)
+    assert abs(mask.mean() - 0.75) < 0.02
+    assert (chip.dropout_mask("layer", (100, 50), 0.25) != mask).any()
+    chip.begin(training=True)
+    assert (chip.dropout_mask("layer", (100, 50), 0.25) == mask).all()
+    chip.begin(training=True)
+    assert (chip.dropout_mask("other", (100, 50), 0.25) != mask).any()
+    chip.begin(training=True)
+    chip.state.step += 1
+    assert (chip.dropout_mask("layer", (100, 50), 0.25) != mask).any()
+    assert chip.dropout_mask("layer", (9,), 0.0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from accelsim.mapping import Plan, plan_gemm
 from accelsim.network import Operand
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.quantise import largest_magnitude
-from accelsim.numerics.random_bits import random_words, stream_key
+from accelsim.numerics.random_bits import random_words, stream_key, uniform
 from accelsim.operations import Gemm, TensorFormats
 from accelsim.recipe import Recipe
 from accelsim.run.state import TrainingState
@@ -37,7 +38,10 @@ CLIP = "activation_clip"
 class ChipExecutor:
     """`network.Executor` of one chip and recipe, on one training state.
 
-    What a step leaves behind (kept tensors, gradients, votes) is forgotten by `begin`.
+    What a step leaves behind (kept tensors, gradients, votes) is forgotten by `begin`. A site's operands
+    may be asked for several times a step (the steps of a recurrent layer): `activation_backward` then
+    answers the last `activation` not yet answered, gradients of one parameter add up, and a gradient
+    scale votes once, with the largest magnitude of the step.
     """
 
     def __init__(
@@ -54,26 +58,32 @@ class ChipExecutor:
         self.gradients_by_key: dict[str, F32] = {}
         self.observed: dict[tuple[str, str], dict[str, float]] | None = None
         self._chip = chip
+        self._seed = seed
         self._sums_key = stream_key(seed, "sums")
         self._recipe = recipe
         self._formats = formats
         self._plans: dict[Gemm, Plan] = {}
         self._kept: dict[tuple[str, str], Any] = {}
-        self._weights: dict[str, Operand] = {}
-        self._votes: dict[str, int] = {}
+        self._weights: dict[tuple[str, str], Operand] = {}
+        self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
+        self._largest: dict[str, float] = {}
+        self._masks_drawn = 0
 
     def begin(self, *, training: bool) -> None:
         """Start a step: nothing kept, no gradients."""
         self.training = training
         self._kept.clear()
         self.gradients_by_key.clear()
-        self._votes.clear()
+        self._clipped.clear()
+        self._largest.clear()
+        self._masks_drawn = 0
 
     def end_of_update(self) -> None:
         """Parameters changed: weights are quantised anew, gradient scales follow their votes."""
         self._weights.clear()
-        for layer, vote in self._votes.items():
-            self.state.gradient_exponents[layer] += vote
+        exponents = self.state.gradient_exponents
+        for layer, largest in self._largest.items():
+            exponents[layer] += gradscale_vote(largest, exponents[layer])
 
     def formats(self, layer: str) -> TensorFormats:
         """The number formats of a layer's tensors."""
@@ -97,20 +107,32 @@ class ChipExecutor:
         return self._kept[layer, name]
 
     def add_gradient(self, layer: str, name: str, value: F32) -> None:
-        """Hand over the gradient of a parameter."""
-        self.gradients_by_key[f"{layer}.{name}"] = value
+        """Hand over the gradient of a parameter; what was handed over before in this step is added."""
+        key = f"{layer}.{name}"
+        before = self.gradients_by_key.get(key)
+        self.gradients_by_key[key] = value if before is None else before + value
+
+    def dropout_mask(self, layer: str, shape: tuple[int, ...], rate: float) -> NDArray[np.bool_]:
+        """True where an element is kept, each with the probability 1 - ``rate``.
+
+        The random bits are those of (seed, step, layer, mask of the step, element).
+        """
+        key = stream_key(self._seed, "dropout", self.state.step, layer, self._masks_drawn)
+        self._masks_drawn += 1
+        return (uniform(key, math.prod(shape)) >= rate).reshape(shape)
 
     def _is_low(self, layer: str) -> bool:
         return self.formats(layer) != self._recipe.high_formats()
 
-    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
-        """The layer's weight in its format, quantised once per update."""
-        if layer not in self._weights:
-            master = self.parameter(layer, "weight").reshape(shape)
+    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
+        """A weight of the layer in its format, quantised once per update."""
+        key = layer, parameter
+        if key not in self._weights:
+            master = self.parameter(layer, parameter).reshape(shape)
             fmt = number_format(self.formats(layer).weight)
             scaled = self._recipe.weight.scale == "sawb" and self._is_low(layer)
-            self._weights[layer] = sawb(master, fmt, self._recipe.storage) if scaled else cast(master, fmt)
-        return self._weights[layer]
+            self._weights[key] = sawb(master, fmt, self._recipe.storage) if scaled else cast(master, fmt)
+        return self._weights[key]
 
     def activation(self, layer: str, x: F32) -> Operand:
         """The layer's input in its format; remembers where it was clipped."""
@@ -121,8 +143,7 @@ class ChipExecutor:
         clipped = pact(x, fmt, clip, self._recipe.storage)
         if self.training:
             above = np.sign(x) * clipped.above if fmt.signed else clipped.above
-            self.keep(layer, "inside", clipped.inside)
-            self.keep(layer, "above", above.astype(np.float32))
+            self._clipped.setdefault(layer, []).append((above.astype(np.float32), clipped.inside))
         self._observe(layer, "activation", x, clipped.operand)
         return clipped.operand
 
@@ -139,12 +160,12 @@ class ChipExecutor:
 
     def activation_backward(self, layer: str, dx: F32) -> F32:
         """The gradient before the clip; hands over the clip's own gradient."""
-        if (layer, "inside") not in self._kept:
+        if layer not in self._clipped:
             return dx
-        products = (dx * self.kept(layer, "above")).reshape(-1, dx.shape[-1])
-        by_channel = self.vector.column_sums(products)
+        above, inside = self._clipped[layer].pop()
+        by_channel = self.vector.column_sums((dx * above).reshape(-1, dx.shape[-1]))
         self.add_gradient(layer, CLIP, self.vector.column_sums(by_channel.reshape(-1, 1)))
-        return self.vector.masked(dx, self.kept(layer, "inside"))
+        return self.vector.masked(dx, inside)
 
     def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
         """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM, both from the same tensor."""
@@ -157,7 +178,7 @@ class ChipExecutor:
         largest = largest_magnitude(np.ascontiguousarray(dy))
         if layer not in exponents:
             exponents[layer] = first_gradscale(largest)
-        self._votes[layer] = gradscale_vote(largest, exponents[layer])
+        self._largest[layer] = float(np.maximum(largest, self._largest.get(layer, 0.0)))
         pair = tuple(gradient_codes(dy, fmt, exponents[layer], rule.ties) for fmt in (for_input, for_weight))
         self._observe(layer, "gradient_input", dy, pair[0])
         self._observe(layer, "gradient_weight", dy, pair[1])
