@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         read_record,
         record_text,
         train,
-        with_grid,
     )
 
 __all__ = [
@@ -64,7 +63,6 @@ __all__ = [
     "read_record",
     "record_text",
     "train",
-    "with_grid",
 ]
 
 

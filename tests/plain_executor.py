@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,11 @@ FORMATS = TensorFormats("fp32", "fp32", "fp32", "fp32", "fp32", "fp32")
 QUANTISED = TensorFormats("int4", "uint4", "fp4_r4_even", "fp4_r4_odd", "dlfloat16", "fp32")
 
 
+def everywhere(formats: TensorFormats) -> Mapping[str, TensorFormats]:
+    """The same formats at every site."""
+    return defaultdict(lambda: formats)
+
+
 def _windows(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> Iterator[tuple[Any, Any]]:
     """(index of the output, slice of the input) of every window of every image and channel."""
     n, height, width, channels = shape
@@ -22,6 +29,26 @@ def _windows(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> Iter
         down = slice(row * stride, row * stride + size[0])
         across = slice(col * stride, col * stride + size[1])
         yield (image, row, col, channel), (image, down, across, channel)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _normal(x: float) -> float:
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+CURVES: dict[str, tuple[Any, Any]] = {
+    "sigmoid": (_sigmoid, lambda y: y * (1 - y)),
+    "tanh": (math.tanh, lambda y: 1 - y * y),
+    "gelu": (
+        lambda x: x * _normal(x),
+        lambda x: _normal(x) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    ),
+    "swish": (lambda x: x * _sigmoid(x), lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x)))),
+}
+"""Function and derivative; of what the layer keeps: y of the first two, x of the others."""
 
 
 class PlainVectorUnit:
@@ -39,8 +66,40 @@ class PlainVectorUnit:
     def relu(self, x: Any) -> Any:
         return x * (x > 0)
 
+    def relu6(self, x: Any) -> Any:
+        return np.clip(x, 0, 6)
+
+    def curve(self, name: str, x: Any) -> Any:
+        return np.vectorize(CURVES[name][0])(x)
+
+    def curve_backward(self, name: str, dy: Any, kept: Any) -> Any:
+        return dy * np.vectorize(CURVES[name][1])(kept)
+
     def masked(self, dy: Any, mask: Any) -> Any:
         return dy * mask
+
+    def scaled_mask(self, x: Any, mask: Any, factor: float) -> Any:
+        return x * mask * factor
+
+    def layer_norm(self, x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+        mean = x.mean(axis=-1, keepdims=True)
+        inverse = 1 / np.sqrt(((x - mean) ** 2).mean(axis=-1, keepdims=True) + epsilon)
+        return (x - mean) * inverse * gamma + beta, mean, inverse
+
+    def layer_norm_backward(
+        self, dy: Any, x: Any, gamma: Any, mean: Any, inverse: Any
+    ) -> tuple[Any, Any, Any]:
+        """dx = the Jacobian of one row times dy * gamma, written out: (I - 1/c - xhat xhat^T/c) * inverse."""
+        channels = x.shape[-1]
+        rows, gradients = x.reshape(-1, channels), dy.reshape(-1, channels)
+        means, inverses = mean.reshape(-1), inverse.reshape(-1)
+        dx, dgamma = np.zeros(rows.shape), np.zeros(channels)
+        for r in range(len(rows)):
+            xhat = (rows[r] - means[r]) * inverses[r]
+            jacobian = np.eye(channels) - 1 / channels - np.outer(xhat, xhat) / channels
+            dx[r] = jacobian.dot(gradients[r] * gamma) * inverses[r]
+            dgamma += gradients[r] * xhat
+        return dx.reshape(x.shape), dgamma, gradients.sum(axis=0)
 
     def inverse_deviation(self, variance: Any, epsilon: float) -> Any:
         return 1 / np.sqrt(variance + epsilon)
@@ -132,11 +191,15 @@ class PlainExecutor:
         return self._kept[layer, name]
 
     def add_gradient(self, layer: str, name: str, value: Any) -> None:
-        assert (layer, name) not in self.gradients_found, "a gradient was handed over twice"
-        self.gradients_found[layer, name] = value
+        assert value.shape == self.parameters[layer, name].shape
+        self.gradients_found[layer, name] = self.gradients_found.get((layer, name), 0) + value
 
-    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
-        return Operand(self.parameters[layer, "weight"].reshape(shape), self._formats.weight)
+    def dropout_mask(self, layer: str, shape: tuple[int, ...], rate: float) -> Any:
+        """The same at every call, so that finite differences see one function."""
+        return np.random.default_rng(len(layer)).random(shape) >= rate
+
+    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
+        return Operand(self.parameters[layer, parameter].reshape(shape), self._formats.weight)
 
     def activation(self, layer: str, x: Any) -> Operand:
         return Operand(x, self._formats.activation)
@@ -148,6 +211,10 @@ class PlainExecutor:
         return Operand(dy, self._formats.gradient_input), Operand(dy, self._formats.gradient_weight)
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> Any:
+        if a.array.ndim == 3:
+            assert len(a.array) == len(b.array) == gemm.groups
+            pairs = zip(a.array, b.array, strict=True)
+            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         assert a.array.shape == (gemm.m, gemm.k)
         assert b.array.shape == (gemm.k, gemm.n)
         assert (a.format, b.format) == (gemm.a_format, gemm.b_format)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from plain_executor import FORMATS, QUANTISED, PlainExecutor
+from gradient_check import announced, chain, check_gradients, executed, residual, settings
+from plain_executor import FORMATS, QUANTISED, PlainExecutor, everywhere
 from pydantic import ValidationError
 
 from accelsim.network import (
@@ -29,79 +30,9 @@ from accelsim.network import (
     Site,
 )
 from accelsim.network.windows import gradient_columns, im2col, output_extent, residues
-from accelsim.operations import PHASES, Gemm, Phase, TensorFormats
+from accelsim.operations import PHASES, TensorFormats
 
 ODD_IMAGE = (5, 7)
-STEP = 1e-5
-
-
-def chain(shape: tuple[int, ...], *parts: Layer | Residual) -> Sequence:
-    """Layers (and ready residual blocks) one after another, named by kind and number."""
-    sequence = Sequence((), shape, False)
-    for number, part in enumerate(parts):
-        if isinstance(part, Layer):
-            site = Site(f"{part.kind}{number}", sequence.output_shape, sequence.output_nonnegative)
-            part = Leaf(part, site)
-        sequence = Sequence((*sequence.parts, part), shape, False)
-    return sequence
-
-
-def residual(name: str, body: Sequence, shortcut: Sequence) -> Residual:
-    """A residual block; its layers get names of their own."""
-    branches = [
-        Sequence(
-            tuple(
-                Leaf(leaf.layer, Site(f"{name}.{branch}.{leaf.site.name}", leaf.site.input_shape))
-                for leaf in sequence.leaves()
-            ),
-            sequence.input_shape,
-            False,
-        )
-        for branch, sequence in (("body", body), ("shortcut", shortcut))
-    ]
-    return Residual(branches[0], branches[1], Leaf(Add(), Site(f"{name}.add", body.output_shape)))
-
-
-def differences(values: Any, loss: Any, positions: list[tuple[int, ...]]) -> list[float]:
-    """Central differences of ``loss()`` at some elements of ``values``, which is changed and restored."""
-    found = []
-    for position in positions:
-        old = values[position]
-        values[position] = old + STEP
-        above = loss()
-        values[position] = old - STEP
-        found.append((above - loss()) / (2 * STEP))
-        values[position] = old
-    return found
-
-
-def check_gradients(network: Sequence, batch: int = 2, samples: int = 24) -> None:
-    """dL/dx and dL/dparameter of sum(r * y), r random, against central differences in float64."""
-    random = np.random.default_rng(7)
-    chip = PlainExecutor(list(network.leaves()))
-    x = random.normal(size=(batch, *network.input_shape))
-    r = random.normal(size=(batch, *network.output_shape))
-
-    def loss() -> float:
-        return float(np.sum(r * network.forward(x, chip)))
-
-    loss()
-    dx = network.backward(r, chip)
-    gradients = dict(chip.gradients_found)
-    trained = {
-        (leaf.site.name, name)
-        for leaf in network.leaves()
-        for name, parameter in leaf.layer.parameters(leaf.site).items()
-        if parameter.trained
-    }
-    assert set(gradients) == trained
-    pairs = [(x, dx), *((chip.parameters[key], gradients[key]) for key in gradients)]
-    for values, gradient in pairs:
-        assert gradient.shape == values.shape
-        chosen = random.permutation(values.size)[:samples]
-        positions = [tuple(int(i) for i in np.unravel_index(place, values.shape)) for place in chosen]
-        expected = differences(values, loss, positions)
-        np.testing.assert_allclose([gradient[p] for p in positions], expected, rtol=2e-6, atol=1e-6)
 
 
 CONVOLUTIONS = [
@@ -115,12 +46,6 @@ GROUPED = [
     Conv2d(channels=2, kernel=5, stride=3, groups=2, padding=0),
     Conv2d(channels=4, kernel=2, stride=3, groups=4, padding=2),
 ]
-
-
-def settings(layer: Layer) -> str:
-    """A layer's settings as the name of a test."""
-    given = [f"{key}{value}" for key, value in layer.model_dump(exclude_defaults=True).items()]
-    return "-".join([layer.kind, *given])
 
 
 @pytest.mark.parametrize("layer", [*CONVOLUTIONS, *GROUPED], ids=settings)
@@ -270,20 +195,6 @@ def test_gradient_columns_are_a_quadruple_loop(kernel: int, stride: int, padding
         assert ((y, x, p, q) in met) == meets
 
 
-def executed(network: Sequence, batch: int, chip: PlainExecutor) -> dict[Phase, list[Gemm]]:
-    """The GEMMs of one step by phase, in order, each as often as it ran."""
-    x = np.random.default_rng(3).normal(size=(batch, *network.input_shape))
-    network.backward(network.forward(x, chip), chip)
-    return {phase: [gemm for gemm in chip.executed if gemm.phase == phase] for phase in PHASES}
-
-
-def announced(network: Sequence, batch: int, formats: TensorFormats) -> dict[Phase, list[Gemm]]:
-    """The GEMMs of ``work()`` by phase, in order of the layers, each once for each of its groups."""
-    works = [work for leaf in network.leaves() for work in leaf.layer.work(leaf.site, batch, formats)]
-    gemms = [gemm for work in works for gemm in work.gemms for _ in range(gemm.groups)]
-    return {phase: [gemm for gemm in gemms if gemm.phase == phase] for phase in PHASES}
-
-
 @pytest.mark.parametrize("formats", [FORMATS, QUANTISED], ids=["wide", "quantised"])
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 6, 4)])
 def test_executed_gemms_are_those_announced(formats: TensorFormats, shape: tuple[int, ...]) -> None:
@@ -320,7 +231,7 @@ def test_executed_gemms_of_a_residual_block_are_those_announced() -> None:
 
 def macs(layer: Layer, shape: tuple[int, ...], batch: int) -> dict[str, int]:
     """Announced MACs by phase."""
-    works = layer.work(Site("layer", shape), batch, QUANTISED)
+    works = layer.work(Site("layer", shape), batch, everywhere(QUANTISED))
     return {phase: sum(work.macs for work in works if work.phase == phase) for phase in PHASES}
 
 
@@ -353,7 +264,7 @@ def test_macs_are_those_of_the_hand_formula(
 def test_first_layer_spends_nothing_on_its_input(layer: Layer, shape: tuple[int, ...]) -> None:
     """Where nothing before is trained there is no dL/dx GEMM, and the gradient handed on is zero."""
     leaf = Leaf(layer, Site("first", shape, needs_input_gradient=False))
-    assert [work.phase for work in layer.work(leaf.site, 2, QUANTISED)] == ["forward", "update"]
+    assert [work.phase for work in layer.work(leaf.site, 2, everywhere(QUANTISED))] == ["forward", "update"]
     network = Sequence((leaf,), shape, False)
     chip = PlainExecutor([leaf], formats=QUANTISED)
     x = np.ones((2, *shape))
@@ -361,7 +272,9 @@ def test_first_layer_spends_nothing_on_its_input(layer: Layer, shape: tuple[int,
     assert dx.shape == x.shape
     assert not dx.any()
     assert [gemm.phase for gemm in chip.executed] == ["forward", "update"]
-    codes = [tensor.name for work in layer.work(leaf.site, 2, QUANTISED) for tensor in work.writes]
+    codes = [
+        tensor.name for work in layer.work(leaf.site, 2, everywhere(QUANTISED)) for tensor in work.writes
+    ]
     assert "first.dy codes (dW)" in codes
     assert "first.dy codes (dx)" not in codes
 
@@ -370,7 +283,7 @@ def test_gradient_codes_are_converted_once() -> None:
     """dL/dy becomes codes in the dL/dx work where there is one, else in the dL/dW work, never in both."""
     for needed in (True, False):
         site = Site("layer", (6, 6, 4), needs_input_gradient=needed)
-        works = Conv2d(channels=4, kernel=3).work(site, 2, QUANTISED)
+        works = Conv2d(channels=4, kernel=3).work(site, 2, everywhere(QUANTISED))
         converting = [
             work.phase for work in works for each in work.vector_work if each.function == "gradient_codes"
         ]
@@ -409,7 +322,6 @@ def test_sum_of_nonnegative_branches_is_nonnegative() -> None:
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [
-        (Linear(features=2), (4, 4, 1), r"linear takes \(features,\), got \(4, 4, 1\); put 'flatten' before"),
         (Conv2d(channels=2, kernel=3), (16,), r"conv2d takes \(height, width, channels\), got \(16,\)"),
         (Conv2d(channels=2, kernel=5, padding=0), (4, 9, 1), r"kernel 5 does not fit in the padded input"),
         (Conv2d(channels=4, kernel=1, groups=3), (4, 4, 3), "groups 3 must divide the 3 input and 4 output"),

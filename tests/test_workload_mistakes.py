@@ -9,10 +9,11 @@ import pytest
 from tiny_workload import TEXT, complaint, edited, written
 
 from accelsim.errors import InputError
+from accelsim.network import LAYERS
 from accelsim.workload import load_workload
 from accelsim.workload.datasets import NpzData
 
-KINDS = "average_pool, batch_norm, block, conv2d, flatten, linear, max_pool, relu, repeat, residual"
+KINDS = ", ".join(sorted([*LAYERS, "block", "concat", "repeat", "residual"]))
 USE = "  - block: {use: pair, width: 4}\n"
 MISTAKES = [
     # the keys of the file
@@ -64,6 +65,23 @@ MISTAKES = [
         "  - flatten\n",
         "  - flatten: true\n",
         "24:5: network[3].flatten: must be a mapping of settings, got true",
+    ),
+    (
+        "  - flatten\n",
+        "  - concat: {branches: 3}\n",
+        "24:14: network[3].concat.branches: must be a list of branches, each a list of layers, got 3",
+    ),
+    ("  - flatten\n", "  - concat\n", "24:5: network[3]: the key 'branches' is missing"),
+    ("  - flatten\n", "  - concat: {branches: [relu]}\n", "network[3].concat.branches[0]: must be a list of"),
+    (
+        "  - flatten\n",
+        "  - concat: {branches: [[], [flatten]]}\n",
+        "24:5: network[3].concat: branches give (8, 8, 4) and (256,); all but the last axis must be equal",
+    ),
+    (
+        "  - flatten\n",
+        "  - max_pool: {size: 3, padding: 2}\n",
+        "24:5: network[3].max_pool: 'padding' must be at most half of 'size' 3, got 2",
     ),
     (
         "      body:\n",
@@ -152,7 +170,7 @@ MISTAKES = [
     (
         "{features: 10}",
         "{features: 10, bais: true}",
-        "25:28: network[4].linear: unknown key 'bais' (did you mean 'bias'?); allowed: name, bias",
+        "25:28: network[4].linear: unknown key 'bais' (did you mean 'bias'?); allowed: name, precision, bias",
     ),
     (
         "{features: 10}",
@@ -197,7 +215,7 @@ MISTAKES = [
     (
         "  - flatten\n",
         "",
-        "24:5: network[3].linear: linear takes (features,), got (8, 8, 4); put 'flatten' before it",
+        "15:1: network: ends in (8, 8, 10), but the data has 10 classes: (10,)",
     ),
     (
         "kernel: 1}",

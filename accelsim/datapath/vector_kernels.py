@@ -16,7 +16,8 @@ from accelsim.numerics.quantise import SUM_BLOCK
 
 
 @kernel()
-def _add_partials(partial: Any) -> Any:
+def add_partials(partial: Any) -> Any:
+    """Sums of blocks of rows, added in order: (blocks, c) -> (c,)."""
     total = np.zeros(partial.shape[1], np.float32)
     for block in range(partial.shape[0]):
         for c in range(partial.shape[1]):
@@ -33,7 +34,7 @@ def column_sums(x: Any) -> Any:
         for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
             for c in range(channels):
                 partial[block, c] += x[r, c]
-    return _add_partials(partial)
+    return add_partials(partial)
 
 
 @kernel(parallel=True)
@@ -46,7 +47,7 @@ def square_sums(x: Any, mean: Any) -> Any:
             for c in range(channels):
                 deviation = x[r, c] - mean[c]
                 partial[block, c] += deviation * deviation
-    return _add_partials(partial)
+    return add_partials(partial)
 
 
 @kernel(parallel=True)
@@ -58,7 +59,7 @@ def product_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
         for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
             for c in range(channels):
                 partial[block, c] += dy[r, c] * ((x[r, c] - mean[c]) * inverse[c])
-    return _add_partials(partial)
+    return add_partials(partial)
 
 
 @kernel(parallel=True)

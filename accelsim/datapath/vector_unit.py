@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.datapath import curve_kernels, row_kernels
 from accelsim.datapath import vector_kernels as kernels
 from accelsim.network.windows import output_extent
 from accelsim.numerics.quantise import round_to
@@ -41,6 +42,28 @@ class ChipVectorUnit:
     def relu(self, x: F32) -> F32:
         """max(x, 0); zero comes out as +0."""
         return np.where(x > 0, x, np.float32(0))
+
+    def relu6(self, x: F32) -> F32:
+        """min(max(x, 0), 6); zero comes out as +0."""
+        return np.minimum(self.relu(x), np.float32(6))
+
+    def curve(self, name: str, x: F32) -> F32:
+        """A function of `curve_kernels.CURVES` of each element."""
+        y = np.empty(x.shape, np.float32)
+        flat = np.ascontiguousarray(x).reshape(-1)
+        curve_kernels.curve(curve_kernels.CURVES[name], flat, y.reshape(-1))
+        return self._stored(y)
+
+    def curve_backward(self, name: str, dy: F32, kept: F32) -> F32:
+        """dx; ``kept`` is y of a sigmoid or tanh, x of the others."""
+        dx = np.empty(dy.shape, np.float32)
+        flat, point = np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(kept).reshape(-1)
+        curve_kernels.curve_backward(curve_kernels.CURVES[name], flat, point, dx.reshape(-1))
+        return self._stored(dx)
+
+    def scaled_mask(self, x: F32, mask: NDArray[np.bool_], factor: float) -> F32:
+        """x * factor where the mask is set, else 0."""
+        return self._stored(np.where(mask, x * np.float32(factor), np.float32(0)))
 
     def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
         """dy where the mask is set, else 0."""
@@ -82,6 +105,24 @@ class ChipVectorUnit:
     def moving_average(self, old: F32, new: F32, momentum: float) -> F32:
         """old + momentum * (new - old)."""
         return old + np.float32(momentum) * (new - old)
+
+    def layer_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32]:
+        """y, and per row: mean, 1/sqrt(variance + epsilon)."""
+        rows, y = _rows(x), np.empty(x.shape, np.float32)
+        mean, inverse = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+        share = np.float32(1.0 / x.shape[-1])
+        row_kernels.layer_norm(rows, gamma, beta, share, np.float32(epsilon), _rows(y), mean, inverse)
+        return self._stored(y), mean, inverse
+
+    def layer_norm_backward(
+        self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
+    ) -> tuple[F32, F32, F32]:
+        """dx, dgamma, dbeta."""
+        rows, gradient, dx = _rows(x), _rows(dy), np.empty(x.shape, np.float32)
+        share = np.float32(1.0 / x.shape[-1])
+        row_kernels.layer_norm_backward(gradient, rows, gamma, mean, inverse, share, _rows(dx))
+        dgamma = row_kernels.row_product_sums(gradient, rows, mean, inverse)
+        return self._stored(dx), dgamma, self.column_sums(gradient)
 
     def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
         """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""

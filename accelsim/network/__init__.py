@@ -4,38 +4,59 @@ A new layer is one class here: its settings, shapes, parameters, mathematics and
 a chip. `LAYERS` is the list of what a workload file may name.
 """
 
+from accelsim.network.activation import Dropout, Gelu, Relu, Relu6, Sigmoid, Swish, Tanh
 from accelsim.network.conv2d import Conv2d
 from accelsim.network.executor import Executor, Operand, VectorUnit
-from accelsim.network.graph import Add, Leaf, Network, Residual, Sequence
+from accelsim.network.graph import Add, Concat, Join, Leaf, Network, Part, Residual, Sequence
 from accelsim.network.layer import Layer, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
-from accelsim.network.matrix_layer import MatrixLayer
-from accelsim.network.vector_layers import AveragePool, BatchNorm, Flatten, MaxPool, Relu
+from accelsim.network.matrix_layer import ArrayLayer, MatrixLayer
+from accelsim.network.normalisation import BatchNorm, LayerNorm
+from accelsim.network.pooling import AveragePool, MaxPool
+from accelsim.network.reshaping import AsSequence, Flatten, MeanPositions, TakeLast
 
 LAYERS: dict[str, type[Layer]] = {
-    layer.kind: layer for layer in (Linear, Conv2d, BatchNorm, Relu, MaxPool, AveragePool, Flatten)
-}
+    layer.kind: layer
+    for layer in (
+        Linear, Conv2d, BatchNorm, LayerNorm, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish, Dropout,
+        MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions,
+    )
+}  # fmt: skip
 
 __all__ = [
     "LAYERS",
     "Add",
+    "ArrayLayer",
+    "AsSequence",
     "AveragePool",
     "BatchNorm",
+    "Concat",
     "Conv2d",
+    "Dropout",
     "Executor",
     "Flatten",
+    "Gelu",
+    "Join",
     "Layer",
+    "LayerNorm",
     "Leaf",
     "Linear",
     "MatrixLayer",
     "MaxPool",
+    "MeanPositions",
     "Network",
     "Operand",
     "Parameter",
+    "Part",
     "Relu",
+    "Relu6",
     "Residual",
     "Sequence",
     "ShapeError",
+    "Sigmoid",
     "Site",
+    "Swish",
+    "TakeLast",
+    "Tanh",
     "VectorUnit",
 ]

@@ -53,8 +53,20 @@ class VectorUnit(Protocol):
     def relu(self, x: F32) -> F32:
         """max(x, 0)."""
 
+    def relu6(self, x: F32) -> F32:
+        """min(max(x, 0), 6)."""
+
+    def curve(self, name: str, x: F32) -> F32:
+        """``sigmoid``, ``tanh``, ``gelu`` (by erf) or ``swish`` of each element."""
+
+    def curve_backward(self, name: str, dy: F32, kept: F32) -> F32:
+        """dx; ``kept`` is y of a sigmoid or tanh, x of the others."""
+
     def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
         """dy where the mask is set, else 0."""
+
+    def scaled_mask(self, x: F32, mask: NDArray[np.bool_], factor: float) -> F32:
+        """x * factor where the mask is set, else 0."""
 
     def batch_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32, F32]:
         """y, and per channel: mean, biased variance, 1/sqrt(variance + epsilon)."""
@@ -63,6 +75,14 @@ class VectorUnit(Protocol):
         """y with given statistics."""
 
     def batch_norm_backward(
+        self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
+    ) -> tuple[F32, F32, F32]:
+        """dx, dgamma, dbeta."""
+
+    def layer_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32]:
+        """y, and per row: mean, 1/sqrt(biased variance + epsilon)."""
+
+    def layer_norm_backward(
         self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
     ) -> tuple[F32, F32, F32]:
         """dx, dgamma, dbeta."""
@@ -116,11 +136,14 @@ class Executor(Protocol):
     def kept(self, layer: str, name: str) -> Any:
         """A value that the forward pass kept."""
 
-    def add_gradient(self, layer: str, name: str, value: F32) -> None:
-        """Hand over the gradient of a parameter."""
+    def dropout_mask(self, layer: str, shape: tuple[int, ...], rate: float) -> NDArray[np.bool_]:
+        """Where an element stays, with probability 1 - rate, drawn anew for each step."""
 
-    def weight(self, layer: str, shape: tuple[int, ...]) -> Operand:
-        """The layer's weight in its format, in the given shape."""
+    def add_gradient(self, layer: str, name: str, value: F32) -> None:
+        """Hand over the gradient of a parameter, or what is to be added to the one handed over before."""
+
+    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
+        """A weight in the format of its site, in the given shape."""
 
     def activation(self, layer: str, x: F32) -> Operand:
         """The layer's input in its format; remembers where it was clipped."""

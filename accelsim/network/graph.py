@@ -1,13 +1,17 @@
-"""A network: layers in sequence, with residual branches. It knows shapes and order, no chip."""
+"""A network: layers in sequence, with branches. It knows shapes and order, no chip."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from pydantic import Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.network.layer import Layer, Shape, Site, tensor
-from accelsim.operations import LayerWork, TensorFormats, VectorWork
+from accelsim.network.layer import Formats, Layer, Shape, Site, tensor, vector_layer_work
+from accelsim.operations import LayerWork, VectorWork
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Leaf:
 class Sequence:
     """Parts one after another."""
 
-    parts: tuple[Leaf | Residual, ...]
+    parts: tuple[Part, ...]
     input_shape: Shape
     input_nonnegative: bool
 
@@ -90,11 +94,9 @@ class Add(Layer):
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         return dy
 
-    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
-        elements = batch * site.elements
-        moved = [
-            tensor(site, name, elements, formats.storage, "stream") for name in ("body", "shortcut", "sum")
-        ]
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, storage = batch * site.elements, formats[site.name].storage
+        moved = [tensor(site, name, elements, storage, "stream") for name in ("body", "shortcut", "sum")]
         added = (VectorWork("residual_add", elements, adds=1),)
         return [
             LayerWork(site.name, self.kind, "forward", (), added, tuple(moved[:2]), tuple(moved[2:])),
@@ -138,4 +140,75 @@ class Residual:
         return chip.vector.add(self.body.backward(dy, chip), self.shortcut.backward(dy, chip))
 
 
+class Join(Layer):
+    """The end of branches that stand side by side; no workload names it.
+
+    `Concat` puts the branches together and hands them on, which is then the layer's input and output.
+    Writing side by side costs nothing; the gradients of the branches' common input are added.
+    """
+
+    kind = "concat"
+    branches: int = Field(ge=1, description="number of branches")
+    inputs: int = Field(ge=1, description="elements of one sample of their common input")
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        return x
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        return dy
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        if self.branches == 1:
+            return []
+        elements, storage = batch * self.inputs, formats[site.name].storage
+        read = [tensor(site, f"dx {i + 1}", elements, storage, "stream") for i in range(self.branches)]
+        added = VectorWork("branch_gradient_add", elements, adds=self.branches - 1)
+        written = tensor(site, "dx", elements, storage, "stream")
+        return [vector_layer_work(self, site, "backward", [added], read, [written])]
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Branches of one input, their outputs side by side along the last axis (Szegedy et al., CVPR 2015).
+
+    An empty branch is the identity, which makes a densely connected block (Huang et al., CVPR 2017).
+    """
+
+    branches: tuple[Sequence, ...]
+    closing: Leaf
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self.closing.site.input_shape
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return all(branch.output_nonnegative for branch in self.branches)
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order, the joining last."""
+        for branch in self.branches:
+            yield from branch.leaves()
+        yield self.closing
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        joined = np.concatenate([branch.forward(x, chip) for branch in self.branches], axis=-1)
+        return self.closing.forward(joined, chip)
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy: the sum of all branches', the first with the second and so on."""
+        dy = self.closing.backward(dy, chip)
+        ends = list(accumulate(branch.output_shape[-1] for branch in self.branches))
+        parts = np.split(dy, ends[:-1], axis=-1)
+        pairs = zip(self.branches, parts, strict=True)
+        first, *others = [branch.backward(part, chip) for branch, part in pairs]
+        for other in others:
+            first = chip.vector.add(first, other)
+        return first
+
+
+Part = Leaf | Residual | Concat
 Network = Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from accelsim.network.executor import F32, Executor
 from accelsim.numerics.formats import number_format
 from accelsim.operations import LayerWork, Phase, Residence, Tensor, TensorFormats, VectorWork
+
+Formats = Mapping[str, TensorFormats]
+"""Number formats by the name of a site."""
 
 Shape = tuple[int, ...]
 
@@ -24,7 +27,8 @@ class ShapeError(ValueError):
 class Site:
     """Where a layer stands: its name and what it is given.
 
-    ``input_shape`` is that of one sample: (height, width, channels) or (features,).
+    ``input_shape`` is that of one sample: (height, width, channels), (positions, channels) of a
+    sequence, (features,), or (positions,) of token ids.
     ``nonnegative`` says that the input cannot be below zero (it comes from a ReLU), so that its
     4-bit codes are unsigned. ``needs_input_gradient`` is false where nothing before it is trained.
     """
@@ -48,14 +52,19 @@ class Parameter:
     """A trained tensor or a running statistic.
 
     ``initial``: ``kaiming`` draws uniformly from +-sqrt(6 / fan_in) (He et al., ICCV 2015, with
-    the gain of a ReLU), ``zeros`` and ``ones`` are constants.
+    the gain of a ReLU), ``xavier`` from +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS
+    2010), ``normal`` has a deviation of 0.02 (Radford et al., 2018), ``zeros`` and ``ones`` are
+    constants, ``forget_ones`` is one in the second of four quarters (an LSTM's forget gate), else zero.
+    ``operand_of`` names the site whose weight format the array reads it in, if the array reads it.
     """
 
     shape: Shape
-    initial: Literal["kaiming", "zeros", "ones"]
+    initial: Literal["kaiming", "xavier", "normal", "zeros", "ones", "forget_ones"]
     fan_in: int = 1
     trained: bool = True
     decays: bool = False
+    fan_out: int = 1
+    operand_of: str | None = None
 
     @property
     def elements(self) -> int:
@@ -108,8 +117,8 @@ class Layer(BaseModel, ABC):
         """dL/dx of the mini-batch from dL/dy; hands dL/dparameter to the executor."""
 
     @abstractmethod
-    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
-        """What one mini-batch asks of the chip, phase by phase."""
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        """What one mini-batch asks of the chip, phase by phase; ``formats`` are those of its sites."""
 
 
 def tensor(site: Site, name: str, elements: int, format_name: str, residence: Residence) -> Tensor:

@@ -9,16 +9,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.network.layer import Layer, Parameter, Shape, Site, mask_tensor, tensor
+from accelsim.network.layer import Formats, Layer, Parameter, Shape, Site, mask_tensor, tensor
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 
 
-class MatrixLayer(Layer):
-    """What linear layers and convolutions share: a weight, a clipped input, quantised gradients."""
+class ArrayLayer(Layer):
+    """What all layers with GEMMs on the MAC array share."""
 
     has_gemm: ClassVar[bool] = True
 
-    bias: bool = Field(default=False, description="add a trained bias")
     precision: Literal["recipe", "high", "low"] = Field(
         default="recipe",
         description="'high': the recipe's high-precision formats; 'low': its low ones even in a first "
@@ -28,6 +27,15 @@ class MatrixLayer(Layer):
     def is_depthwise(self, site: Site) -> bool:
         """Whether there are groups and every output channel sees one input channel only."""
         return False
+
+
+class MatrixLayer(ArrayLayer):
+    """What linear layers and convolutions share: a weight, a clipped input, quantised gradients."""
+
+    bias: bool = Field(default=False, description="add a trained bias")
+    initial: Literal["kaiming", "xavier", "normal"] = Field(
+        default="kaiming", description="how the weight is drawn"
+    )
 
     @abstractmethod
     def fan_in(self, site: Site) -> int:
@@ -39,7 +47,11 @@ class MatrixLayer(Layer):
 
     def parameters(self, site: Site) -> dict[str, Parameter]:
         shape = self.weight_shape(site)
-        found = {"weight": Parameter(shape, "kaiming", self.fan_in(site), decays=True)}
+        fan_out = math.prod(shape[:-2]) * shape[-1]
+        weight = Parameter(
+            shape, self.initial, self.fan_in(site), fan_out=fan_out, decays=True, operand_of=site.name
+        )
+        found = {"weight": weight}
         if self.bias:
             found["bias"] = Parameter((shape[-1],), "zeros")
         return found
@@ -56,7 +68,10 @@ class MatrixLayer(Layer):
     def update_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         """input transposed x dL/dy."""
 
-    def work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        return self._work(site, batch, formats[site.name])
+
+    def _work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
         inputs = batch * site.elements
         outputs = batch * math.prod(self.output_shape(site))
         low = formats.activation != formats.storage

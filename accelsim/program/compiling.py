@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from accelsim.network import Leaf, Network, Residual
+from accelsim.network import Concat, Leaf, Network, Residual
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 from accelsim.program.formats import layer_formats
@@ -67,8 +67,8 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     formats = layer_formats(leaves, recipe)
     works: list[LayerWork] = []
     for leaf in leaves:
-        layer_works = leaf.layer.work(leaf.site, batch, formats[leaf.site.name])
-        works += _with_optimizer(leaf, layer_works, formats[leaf.site.name], workload)
+        layer_works = leaf.layer.work(leaf.site, batch, formats)
+        works += _with_optimizer(leaf, layer_works, formats, workload)
     works += _loss_work(workload, batch, recipe.storage)
     forward = [work for work in works if work.phase == "forward"]
     readers = _input_readers(workload.network, {work.layer for work in forward if work.gemms or work.reads})
@@ -83,18 +83,19 @@ def _trained_elements(leaf: Leaf) -> int:
 
 
 def _with_optimizer(
-    leaf: Leaf, works: list[LayerWork], formats: TensorFormats, workload: Workload
+    leaf: Leaf, works: list[LayerWork], formats: Mapping[str, TensorFormats], workload: Workload
 ) -> list[LayerWork]:
     """The works, with the optimiser's share in the update phase of layers that have parameters."""
     count = _trained_elements(leaf)
     if not count:
         return works
     rule = _OPTIMIZERS[workload.optimizer.kind]
-    bits = number_format(formats.master).bits
+    own = formats[leaf.site.name]
+    bits = number_format(own.master).bits
     step = VectorWork("optimizer", count, rule.adds, rule.multiplies, 0, rule.specials)
     names = ["master", *(f"optimizer state {i + 1}" for i in range(rule.states))]
     state = tuple(Tensor(f"{leaf.site.name}.{name}", count, bits, "parameter") for name in names)
-    gradient = Tensor(f"{leaf.site.name}.gradient", count, number_format(formats.storage).bits, "parameter")
+    gradient = Tensor(f"{leaf.site.name}.gradient", count, number_format(own.storage).bits, "parameter")
     codes = _code_tensors(leaf, formats)
     if works and works[-1].phase == "update":
         last = works[-1]
@@ -113,12 +114,18 @@ def _with_optimizer(
     ]
 
 
-def _code_tensors(leaf: Leaf, formats: TensorFormats) -> tuple[Tensor, ...]:
-    """The weight as the array reads it, written anew after each step."""
-    if not leaf.layer.has_gemm:
-        return ()
-    count = leaf.layer.parameters(leaf.site)["weight"].elements
-    return (Tensor(f"{leaf.site.name}.weight codes", count, number_format(formats.weight).bits, "parameter"),)
+def _code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Tensor, ...]:
+    """The weights as the array reads them, written anew after each step."""
+    return tuple(
+        Tensor(
+            f"{leaf.site.name}.{name} codes",
+            parameter.elements,
+            number_format(formats[parameter.operand_of].weight).bits,
+            "parameter",
+        )
+        for name, parameter in leaf.layer.parameters(leaf.site).items()
+        if parameter.operand_of is not None
+    )
 
 
 def _loss_work(workload: Workload, batch: int, storage: str) -> list[LayerWork]:
@@ -139,17 +146,23 @@ def _input_readers(network: Network, reading: set[str]) -> set[str]:
     way to the next.
     """
     for part in network.parts:
-        if isinstance(part, Residual):
-            closing = part.closing.site.name
-            branches = {"body": part.body, "shortcut": part.shortcut}
-            return {
-                reader
-                for name, branch in branches.items()
-                for reader in _input_readers(branch, reading) or {f"{closing}.{name}"}
-            }
-        if part.site.name in reading:
-            return {part.site.name}
+        if isinstance(part, Leaf):
+            if part.site.name in reading:
+                return {part.site.name}
+            continue
+        found = [
+            _input_readers(branch, reading) or {f"{part.closing.site.name}.{name}"}
+            for name, branch in _branches(part).items()
+        ]
+        return set().union(*found)
     return set()
+
+
+def _branches(part: Residual | Concat) -> dict[str, Network]:
+    """The branches of a part, named as its closing layer names their outputs."""
+    if isinstance(part, Residual):
+        return {"body": part.body, "shortcut": part.shortcut}
+    return {f"branch {i + 1}": branch for i, branch in enumerate(part.branches)}
 
 
 def _reading_input(work: LayerWork, readers: set[str]) -> LayerWork:
@@ -158,7 +171,10 @@ def _reading_input(work: LayerWork, readers: set[str]) -> LayerWork:
         gemms = tuple(replace(gemm, a=replace(gemm.a, residence="input")) for gemm in work.gemms)
         return replace(work, gemms=gemms)
     from_input = [tensor.name for tensor in work.reads if {work.layer, tensor.name} & readers]
-    reads = tuple(replace(t, residence="input") if t.name in from_input else t for t in work.reads)
+    reads = tuple(
+        replace(t, residence="input") if t.name in from_input and t.residence == "stream" else t
+        for t in work.reads
+    )
     return replace(work, reads=reads)
 
 
@@ -175,7 +191,7 @@ def _memory(
         master_bytes = number_format(formats[leaf.site.name].master).bits // 8
         held = sum(p.elements for p in leaf.layer.parameters(leaf.site).values())
         parameters += held * master_bytes
-        parameters += sum(t.size_bytes for t in _code_tensors(leaf, formats[leaf.site.name]))
+        parameters += sum(t.size_bytes for t in _code_tensors(leaf, formats))
         optimizer += _trained_elements(leaf) * rule.states * master_bytes
     saved = sum(t.size_bytes for work in forward for t in work.writes if t.residence == "saved")
     storage = number_format(formats[leaves[0].site.name].storage).bits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accelsim.network import Leaf, MatrixLayer
+from accelsim.network import ArrayLayer, Leaf
 from accelsim.operations import TensorFormats
 from accelsim.recipe import Recipe
 
@@ -21,7 +21,7 @@ def layer_formats(leaves: list[Leaf], recipe: Recipe) -> dict[str, TensorFormats
 
 def _is_wide(leaf: Leaf, matrix: list[Leaf], recipe: Recipe) -> bool:
     layer = leaf.layer
-    if not isinstance(layer, MatrixLayer):
+    if not isinstance(layer, ArrayLayer):
         return False
     if layer.precision != "recipe":
         return layer.precision == "high"

@@ -70,9 +70,24 @@ def _drawn(parameter: Parameter, key: int) -> F32:
         return np.zeros(parameter.shape, np.float32)
     if parameter.initial == "ones":
         return np.ones(parameter.shape, np.float32)
-    bound = np.sqrt(6.0 / parameter.fan_in)
-    drawn = (2.0 * uniform(key, parameter.elements) - 1.0) * bound
+    if parameter.initial == "forget_ones":
+        quarters = np.zeros((4, parameter.elements // 4), np.float32)
+        quarters[1] = 1
+        return quarters.reshape(parameter.shape)
+    if parameter.initial == "normal":
+        return np.asarray(0.02 * _normal(key, parameter.elements), np.float32).reshape(parameter.shape)
+    fan = parameter.fan_in if parameter.initial == "kaiming" else parameter.fan_in + parameter.fan_out
+    drawn = (2.0 * uniform(key, parameter.elements) - 1.0) * np.sqrt(6.0 / fan)
     return np.asarray(drawn, np.float32).reshape(parameter.shape)
+
+
+def _normal(key: int, count: int) -> NDArray[np.float64]:
+    """Nearly normal numbers: twelve uniform ones added in order, less six, which needs no libm."""
+    terms = uniform(key, 12 * count).reshape(12, count)
+    total: NDArray[np.float64] = terms[0] - 6.0
+    for term in terms[1:]:
+        total += term
+    return total
 
 
 def save_checkpoint(path: str | Path, state: TrainingState, identity: str) -> None:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from accelsim.errors import InputError
-from accelsim.network import LAYERS, Add, Layer, Leaf, Network, Residual, Sequence, ShapeError, Site
+from accelsim.network import (
+    LAYERS,
+    Add,
+    Concat,
+    Join,
+    Layer,
+    Leaf,
+    Network,
+    Part,
+    Residual,
+    Sequence,
+    ShapeError,
+    Site,
+)
 from accelsim.workload.expansion import Entry
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of
 
@@ -19,6 +35,10 @@ class NetworkBuilder:
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._trained_before = False
+        self._composites: dict[str, Callable[[Entry, tuple[int, ...], bool], Part]] = {
+            "residual": self._residual,
+            "concat": self._concat,
+        }
 
     def build(self, entries: list[Entry], input_shape: tuple[int, ...]) -> Network:
         """The network on samples of ``input_shape``. Raises `InputError` at the layer that does not fit."""
@@ -40,7 +60,7 @@ class NetworkBuilder:
         sequence = Sequence((), shape, nonnegative)
         for entry in entries:
             here, sign = sequence.output_shape, sequence.output_nonnegative
-            make = self._residual if entry.kind == "residual" else self._leaf
+            make = self._composites.get(entry.kind, self._leaf)
             sequence = Sequence((*sequence.parts, make(entry, here, sign)), shape, nonnegative)
         return sequence
 
@@ -60,17 +80,38 @@ class NetworkBuilder:
         return leaf
 
     def _residual(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Residual:
-        trained_before = self._trained_before
-        body = self._sequence(entry.settings["body"], shape, nonnegative)
-        trained_after, self._trained_before = self._trained_before, trained_before
-        shortcut = self._sequence(entry.settings["shortcut"], shape, nonnegative)
-        self._trained_before |= trained_after
+        branches = [entry.settings["body"], entry.settings["shortcut"]]
+        body, shortcut = self._side_by_side(branches, shape, nonnegative)
         if body.output_shape != shortcut.output_shape:
             shapes = f"body gives {body.output_shape} but shortcut gives {shortcut.output_shape}"
             raise self._mistake(entry, f"{shapes}; they must be equal")
         closing = Add()
         site = Site(self._numbered(closing.kind), body.output_shape, False, True)
         return Residual(body, shortcut, Leaf(closing, site))
+
+    def _concat(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Concat:
+        branches = self._side_by_side(entry.settings["branches"], shape, nonnegative)
+        shapes = [branch.output_shape for branch in branches]
+        if len({one[:-1] for one in shapes}) > 1:
+            given = " and ".join(map(str, dict.fromkeys(shapes)))
+            raise self._mistake(entry, f"branches give {given}; all but the last axis must be equal")
+        joined = (*shapes[0][:-1], sum(one[-1] for one in shapes))
+        closing = Join(branches=len(branches), inputs=math.prod(shape))
+        site = Site(self._numbered(closing.kind), joined, False, True)
+        return Concat(branches, Leaf(closing, site))
+
+    def _side_by_side(
+        self, branches: list[list[Entry]], shape: tuple[int, ...], nonnegative: bool
+    ) -> tuple[Sequence, ...]:
+        """Branches of one input: what is trained in one of them does not stand before another."""
+        before, after = self._trained_before, self._trained_before
+        built = []
+        for entries in branches:
+            self._trained_before = before
+            built.append(self._sequence(entries, shape, nonnegative))
+            after |= self._trained_before
+        self._trained_before = after
+        return tuple(built)
 
     def _name(self, layer: Layer, entry: Entry, part: YamlDocument) -> str:
         """The given name, or kind and a number; unique either way."""

@@ -70,7 +70,7 @@ class Expander:
     def __init__(self, document: YamlDocument, blocks: dict[str, Block], kinds: list[str]) -> None:
         self._document = document
         self._blocks = blocks
-        self._kinds = [*kinds, "residual", "block", "repeat"]
+        self._kinds = [*kinds, "residual", "concat", "block", "repeat"]
         self._items = 0
 
     def _mistake(self, path: KeyPath, message: str) -> InputError:
@@ -99,6 +99,8 @@ class Expander:
         inner = (*path, kind) if isinstance(item, dict) else path
         if kind == "residual":
             return [Entry(kind, self._branches(written, inner, scope), inner, {}, scope.used_at)]
+        if kind == "concat":
+            return [Entry(kind, self._concat(written, inner, scope), inner, {}, scope.used_at)]
         settings, origins = self._filled(written, inner, scope)
         if kind == "repeat":
             return self._repeat(settings, origins, inner, scope)
@@ -195,6 +197,20 @@ class Expander:
             raise self._mistake(path, f"block '{name}' needs a value for '{missing[0]}'")
         inside = Scope(values, scope.used_at or path, scope.depth + 1)
         return self.expand(block.layers, ("blocks", name, "layers"), inside)
+
+    def _concat(self, settings: dict[str, Any], path: KeyPath, scope: Scope) -> dict[str, Any]:
+        self._known_keys(settings, path, ["branches"], ["branches"])
+        written = settings["branches"]
+        if not isinstance(written, list):
+            message = f"must be a list of branches, each a list of layers, got {shown(written)}"
+            raise self._mistake((*path, "branches"), message)
+        places = [(*path, "branches", index) for index in range(len(written))]
+        return {
+            "branches": [
+                self.expand(branch, place, scope.inner())
+                for branch, place in zip(written, places, strict=True)
+            ]
+        }
 
     def _branches(self, settings: dict[str, Any], path: KeyPath, scope: Scope) -> dict[str, Any]:
         self._known_keys(settings, path, ["body", "shortcut"], ["body"])

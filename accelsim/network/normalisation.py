@@ -1,0 +1,132 @@
+"""Layers that normalise: over a mini-batch, or over the channels of each position."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from accelsim.network.executor import F32, Executor
+from accelsim.network.layer import Formats, Layer, Parameter, Site, tensor, vector_layer_work
+from accelsim.operations import LayerWork, VectorWork
+
+
+class BatchNorm(Layer):
+    """Batch normalisation over all positions of a channel (Ioffe and Szegedy, ICML 2015).
+
+    The backward pass normalises the kept input again instead of keeping both.
+    """
+
+    kind: ClassVar[str] = "batch_norm"
+    epsilon: float = Field(default=1e-5, gt=0, description="added to the variance")
+    momentum: float = Field(default=0.1, gt=0, le=1, description="weight of a batch in running statistics")
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        shape = (site.input_shape[-1],)
+        return {
+            "gamma": Parameter(shape, "ones"),
+            "beta": Parameter(shape, "zeros"),
+            "running_mean": Parameter(shape, "zeros", trained=False),
+            "running_variance": Parameter(shape, "ones", trained=False),
+        }
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        gamma, beta = chip.parameter(site.name, "gamma"), chip.parameter(site.name, "beta")
+        if not chip.training:
+            inverse = chip.vector.inverse_deviation(
+                chip.parameter(site.name, "running_variance"), self.epsilon
+            )
+            mean = chip.parameter(site.name, "running_mean")
+            return chip.vector.batch_norm_fixed(x, gamma, beta, mean, inverse)
+        y, mean, variance, inverse = chip.vector.batch_norm(x, gamma, beta, self.epsilon)
+        for name, value in (("running_mean", mean), ("running_variance", variance)):
+            old = chip.parameter(site.name, name)
+            chip.set_statistic(site.name, name, chip.vector.moving_average(old, value, self.momentum))
+        chip.keep(site.name, "normalised", (x, mean, inverse))
+        return y
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        x, mean, inverse = chip.kept(site.name, "normalised")
+        gamma = chip.parameter(site.name, "gamma")
+        dx, dgamma, dbeta = chip.vector.batch_norm_backward(dy, x, gamma, mean, inverse)
+        chip.add_gradient(site.name, "gamma", dgamma)
+        chip.add_gradient(site.name, "beta", dbeta)
+        return dx
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, channels = batch * site.elements, site.input_shape[-1]
+
+        def moved(name: str, residence: Literal["stream", "saved"]):  # type: ignore[no-untyped-def]
+            return tensor(site, name, elements, formats[site.name].storage, residence)
+
+        # sum; deviation, square, sum - then normalise: (x - mean) * factor + beta
+        forward = [
+            VectorWork("batch_norm_statistics", elements, adds=3, multiplies=1),
+            VectorWork("batch_norm_apply", elements, adds=2, multiplies=1),
+            VectorWork("batch_norm_channels", channels, adds=4, multiplies=6, specials=2),
+        ]
+        # normalise again; sums of dy and dy*xhat - then dy - mean(dy) - xhat*mean(dy*xhat), scaled
+        backward = [
+            VectorWork("batch_norm_gradient_sums", elements, adds=3, multiplies=2),
+            VectorWork("batch_norm_gradient", elements, adds=3, multiplies=3),
+        ]
+        return [
+            vector_layer_work(
+                self, site, "forward", forward,
+                [moved("x", "stream")], [moved("y", "stream"), moved("x kept", "saved")],
+            ),
+            vector_layer_work(
+                self, site, "backward", backward,
+                [moved("dy", "stream"), moved("x kept", "saved")], [moved("dx", "stream")],
+            ),
+        ]  # fmt: skip
+
+
+class LayerNorm(Layer):
+    """Normalisation over the channels (the last axis) of each position (Ba et al., arXiv:1607.06450).
+
+    The backward pass normalises the kept input again, from each position's kept mean and deviation.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+    epsilon: float = Field(default=1e-5, gt=0, description="added to the variance")
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        shape = (site.input_shape[-1],)
+        return {"gamma": Parameter(shape, "ones"), "beta": Parameter(shape, "zeros")}
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        gamma, beta = chip.parameter(site.name, "gamma"), chip.parameter(site.name, "beta")
+        y, mean, inverse = chip.vector.layer_norm(x, gamma, beta, self.epsilon)
+        chip.keep(site.name, "normalised", (x, mean, inverse))
+        return y
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        x, mean, inverse = chip.kept(site.name, "normalised")
+        gamma = chip.parameter(site.name, "gamma")
+        dx, dgamma, dbeta = chip.vector.layer_norm_backward(dy, x, gamma, mean, inverse)
+        chip.add_gradient(site.name, "gamma", dgamma)
+        chip.add_gradient(site.name, "beta", dbeta)
+        return dx
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, storage = batch * site.elements, formats[site.name].storage
+        positions = elements // site.input_shape[-1]
+        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        kept = tensor(site, "x kept", elements, storage, "saved")
+        statistics = tensor(site, "statistics", 2 * positions, "fp32", "saved")
+        # sum; deviation, square, sum - then (x - mean) * inverse * gamma + beta
+        forward = [
+            VectorWork("layer_norm_statistics", elements, adds=3, multiplies=1),
+            VectorWork("layer_norm_positions", positions, adds=1, multiplies=2, specials=2),
+            VectorWork("layer_norm_apply", elements, adds=2, multiplies=2),
+        ]
+        # normalise again; sums of dy * gamma and of it times xhat for x, of dy and dy * xhat for parameters
+        backward = [
+            VectorWork("layer_norm_gradient_sums", elements, adds=5, multiplies=4),
+            VectorWork("layer_norm_gradient", elements, adds=3, multiplies=4),
+        ]
+        return [
+            vector_layer_work(self, site, "forward", forward, [x], [y, kept, statistics]),
+            vector_layer_work(self, site, "backward", backward, [dy, kept, statistics], [dx]),
+        ]
