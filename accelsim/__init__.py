@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         read_record,
         record_text,
         train,
+        with_grid,
     )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "read_record",
     "record_text",
     "train",
+    "with_grid",
 ]
 
 

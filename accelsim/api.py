@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.chip import Chip, load_chip
+from accelsim.cost import Grid, grid_record, load_grid
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.recipe import Recipe, load_recipe
-from accelsim.record import RunRecord, read_record, record_text
+from accelsim.record import GridRecord, RunRecord, read_record, record_text
 from accelsim.report import Comparison, compare_records
 from accelsim.run import Progress, estimate, train
 from accelsim.run.gemm_report import GemmReport, gemm_report
@@ -47,6 +48,7 @@ __all__ = [
     "read_record",
     "record_text",
     "train",
+    "with_grid",
 ]
 
 
@@ -65,6 +67,23 @@ def compare(
     record = train(chip, workload, **options)
     opponent = train(baseline, workload, **options)
     return record, opponent, compare_records(record, opponent)
+
+
+def with_grid(
+    record: RunRecord, grid: Grid | str | Path, *, price: float | None = None, pue: float | None = None
+) -> RunRecord:
+    """The record with the electricity of another place: a shipped name, a YAML file or a `Grid`.
+
+    ``price`` (of a kWh, in the grid's currency) and ``pue`` replace the grid's own numbers.
+
+    Raises
+    ------
+    InputError: an unknown grid, a mistake in its file, a negative price, an overhead below 1.
+    """
+    grid = grid if isinstance(grid, Grid) else load_grid(grid)
+    battery_wh = record.grid.battery_wh if record.grid else None
+    content = grid_record(grid, battery_wh, price=price, pue=pue)
+    return record.model_copy(update={"grid": GridRecord.model_validate(content)})
 
 
 def draw_formats(names: Sequence[str | NumberFormat], out_dir: str | Path) -> list[Path]:

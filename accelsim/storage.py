@@ -1,4 +1,4 @@
-"""Files: atomic writes, and the shipped chips, workloads and recipes by name."""
+"""Files: atomic writes, and the shipped chips, workloads, recipes and grids by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Literal
 
 from accelsim.errors import InputError, unknown
 
-ResourceKind = Literal["arch_configs", "workloads", "recipes"]
+ResourceKind = Literal["arch_configs", "workloads", "recipes", "grids"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_WORDS: dict[str, str] = {"arch_configs": "chip", "workloads": "workload", "recipes": "recipe"}
+_WORDS: dict[str, str] = {
+    "arch_configs": "chip",
+    "workloads": "workload",
+    "recipes": "recipe",
+    "grids": "grid",
+}
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -57,6 +62,8 @@ def resource_dir(kind: ResourceKind) -> Path:
     """Folder of the shipped files of one kind, in an installed package or in a checkout."""
     if kind == "recipes":
         return _PACKAGE / "recipe" / "shipped"
+    if kind == "grids":
+        return _PACKAGE / "cost" / "grids"
     installed = _PACKAGE / kind
     return installed if installed.is_dir() else _PACKAGE.parent / kind
 

@@ -204,6 +204,7 @@ def test_check_says_what_each_file_is(capsys: pytest.CaptureFixture[str]) -> Non
 def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
     """The keys by which a file's kind is told exist in that kind only."""
     from accelsim.chip import Chip
+    from accelsim.cost import Grid
     from accelsim.numerics.formats import NumberFormat
     from accelsim.recipe import Recipe
     from accelsim.workload.schema import WorkloadKeys
@@ -213,6 +214,7 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
         "workload": set(WorkloadKeys.model_fields),
         "recipe": set(Recipe.model_fields),
         "format": {field.name for field in dataclasses.fields(NumberFormat)},
+        "grid": set(Grid.model_fields),
     }
     for kind, marks in MARKS.items():
         assert marks <= keys.pop(kind)

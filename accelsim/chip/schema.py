@@ -138,7 +138,8 @@ class VectorUnit(Part):
 class Chip(Part):
     """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories.
 
-    Without a ``ring`` no GEMM is split along K.
+    Without a ``ring`` no GEMM is split along K. ``battery_wh``: the battery it runs on; without one it
+    stands in a data centre.
     """
 
     name: Text
@@ -156,6 +157,7 @@ class Chip(Part):
     vector_unit: VectorUnit
     static_power_mw: Quantity
     other_area_mm2: Quantity
+    battery_wh: PositiveQuantity | None = None
 
     _source_text: str = PrivateAttr("")
     _source_name: str = PrivateAttr("")

@@ -1,4 +1,4 @@
-"""``accelsim check``: are these chip, workload, recipe and number format files right?"""
+"""``accelsim check``: are these chip, workload, recipe, number format and grid files right?"""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _LOADERS = {
     "workload": ("accelsim.workload", "load_workload"),
     "recipe": ("accelsim.recipe", "load_recipe"),
     "format": ("accelsim.numerics.formats", "load_format"),
+    "grid": ("accelsim.cost", "load_grid"),
 }
 # Keys that only a file of that kind has at its top.
 MARKS = {
@@ -34,6 +35,7 @@ MARKS = {
     "workload": {"data", "network", "blocks", "epochs", "batch", "optimizer", "learning_rate"},
     "recipe": {"weight", "activation", "gradient", "high_precision", "storage", "master"},
     "format": {"bits", "kind", "exponent_bits", "fraction_bits", "radix", "bias", "signed"},
+    "grid": {"carbon_g_per_kwh", "price_per_kwh", "currency", "pue"},
 }
 
 
@@ -43,7 +45,7 @@ MARKS = {
 @quiet_option
 @click.pass_context
 def command(context: click.Context, files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Check chip, workload, recipe and number format files; the kind is seen from their keys.
+    """Check chip, workload, recipe, number format and grid files; the kind is seen from their keys.
 
     Each mistake is one line with file, line, column, key, value and what is allowed. Exit code 2 when a
     file has a mistake.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from accelsim import api
+from accelsim.cli.electricity import electricity_options, on_grid
 from accelsim.cli.options import (
     batch_option,
     epochs_option,
@@ -26,6 +27,7 @@ Examples:
   accelsim estimate fp4_training fashion_cnn
   accelsim estimate fp4_training fashion_cnn --baseline fp16_training
   accelsim estimate edge_fp4 fashion_cnn --batch 256 --json
+  accelsim estimate fp4_training fashion_cnn --grid france --pue 1.09
   accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
 """
 
@@ -37,6 +39,7 @@ Examples:
 @recipe_option
 @epochs_option
 @batch_option
+@electricity_options
 @out_option("nothing is written")
 @json_option
 @quiet_option
@@ -47,6 +50,9 @@ def command(
     recipe: str | None,
     epochs: int | None,
     batch: int | None,
+    grid: str | None,
+    price: float | None,
+    pue: float | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -65,6 +71,7 @@ def command(
         )
         for name, own_recipe in wanted
     ]
+    records = on_grid(records, grid, price, pue)
     files = _write(records, out) if out else []
     if as_json:
         click.echo(result_json(records, files) if baseline else record_text(records[0]).rstrip("\n"))

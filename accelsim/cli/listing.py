@@ -9,6 +9,7 @@ import click
 from accelsim import api
 from accelsim.cli.options import json_option
 from accelsim.cli.terminal import print_table
+from accelsim.cost import load_grid
 from accelsim.errors import unknown
 from accelsim.numerics.formats import format_names, number_format
 from accelsim.storage import shipped
@@ -44,12 +45,17 @@ def _datasets() -> list[tuple[str, str]]:
     return [(name, dataset_note(name)) for name in dataset_names()]
 
 
+def _grids() -> list[tuple[str, str]]:
+    return [(name, load_grid(name).description) for name in shipped("grids")]
+
+
 _KINDS = {
     "chips": _chips,
     "workloads": _workloads,
     "recipes": _recipes,
     "formats": _formats,
     "datasets": _datasets,
+    "grids": _grids,
 }
 
 
@@ -57,7 +63,7 @@ _KINDS = {
 @click.argument("kind", required=False)
 @json_option
 def command(kind: str | None, as_json: bool) -> None:
-    """List what is shipped: chips, workloads, recipes, formats and data sets, or one KIND of them.
+    """List what is shipped: chips, workloads, recipes, formats, data sets and grids, or one KIND of them.
 
     Each can be given by its name wherever a file can be given.
     """

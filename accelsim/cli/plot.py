@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from accelsim.cli.electricity import electricity_options, on_grid
 from accelsim.cli.options import json_option, out_option, quiet_option
 from accelsim.cli.tables import result_json, show_result
 from accelsim.cli.writable import require_writable
@@ -24,17 +25,25 @@ Examples:
 @click.command("plot", epilog=EXAMPLES)
 @click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--baseline", metavar="CHIP", help="Which of two records is the baseline; default: the second.")
+@electricity_options
 @out_option("the folder that holds the records")
 @json_option
 @quiet_option
 def command(
-    records: tuple[Path, ...], baseline: str | None, out: Path | None, as_json: bool, quiet: bool
+    records: tuple[Path, ...],
+    baseline: str | None,
+    grid: str | None,
+    price: float | None,
+    pue: float | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Redraw tables, figures and report.html from one RECORD, or from a chip's and a baseline's.
 
     A RECORD is the record.json of a run or of an estimate; nothing is simulated.
     """
-    read = [read_record(path) for path in records]
+    read = on_grid([read_record(path) for path in records], grid, price, pue)
     if baseline:
         read = _baseline_last(read, baseline)
     folder = out or Path(os.path.commonpath([path.absolute().parent for path in records]))

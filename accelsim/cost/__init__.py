@@ -3,6 +3,7 @@
 from accelsim.cost.area import AreaBreakdown, chip_area
 from accelsim.cost.counts import GemmCounts, count_gemm
 from accelsim.cost.energy import Energy
+from accelsim.cost.grid import Grid, grid_record, load_grid
 from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
 from accelsim.cost.pricing import price_layer, price_step
 from accelsim.cost.traffic import Traffic
@@ -12,11 +13,14 @@ __all__ = [
     "Energy",
     "GemmCost",
     "GemmCounts",
+    "Grid",
     "LayerCost",
     "LayerTime",
     "Traffic",
     "chip_area",
     "count_gemm",
+    "grid_record",
+    "load_grid",
     "price_layer",
     "price_step",
 ]

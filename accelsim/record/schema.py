@@ -232,6 +232,23 @@ class SourceRecord(_Frozen):
     evidence: Evidence
 
 
+class GridRecord(_Frozen):
+    """Where the electricity comes from; ``battery_wh`` is that of a chip that runs on one.
+
+    ``carbon_g_per_kwh`` in grams CO2 equivalent, ``price_per_kwh`` in ``currency``, both at the meter;
+    ``pue`` (power usage effectiveness) is meter power over chip power.
+    """
+
+    name: str
+    year: Count
+    currency: str
+    carbon_g_per_kwh: NonNegative
+    price_per_kwh: NonNegative
+    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    battery_wh: Positive | None
+    sources: tuple[SourceRecord, ...]
+
+
 class RunRecord(_Frozen):
     """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip."""
 
@@ -252,6 +269,7 @@ class RunRecord(_Frozen):
     training: TrainingRecord | None
     cost: CostRecord
     sources: tuple[SourceRecord, ...]
+    grid: GridRecord | None = None
 
     @model_validator(mode="after")
     def _training_matches_kind(self) -> RunRecord:

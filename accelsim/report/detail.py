@@ -169,7 +169,7 @@ def source_rows(records: Sequence[RunRecord]) -> tuple[SourceRow, ...]:
     """Physical numbers of all chips, best known first; a number that all chips share is listed once."""
     owners: dict[tuple[str, float, str, Evidence, str], list[str]] = {}
     for record in records:
-        for row in record.sources:
+        for row in (*record.sources, *(record.grid.sources if record.grid else ())):
             owner = owners.setdefault((row.key, row.value, row.unit, row.evidence, row.source), [])
             owner.append(record.chip.name)
     ordered = sorted(owners, key=lambda row: EVIDENCE.index(row[3]))

@@ -48,6 +48,23 @@ def joules(value: float) -> str:
     return si(value, "J")
 
 
+def mass(kilograms: float) -> str:
+    """A mass: '3.10 mg', '41.2 g', '12.0 kg', '284 t'."""
+    if kilograms >= 1000:
+        return f"{number(kilograms / 1000)} t"
+    return si(1000 * kilograms, "g")
+
+
+def money(amount: float, currency: str) -> str:
+    """An amount of money: '41.2 USD'; below a thousandth only that."""
+    return f"< 0.001 {currency}" if 0 < amount < 0.001 else f"{number(amount)} {currency}"
+
+
+def share(fraction: float) -> str:
+    """A small share: '0.31 %', '< 0.01 %'."""
+    return "< 0.01 %" if 0 < fraction < 0.0001 else percent(fraction, 2)
+
+
 def size(size_bytes: float) -> str:
     """An amount of memory in binary units: '1.50 MiB'."""
     for unit in ("B", "KiB", "MiB"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accelsim.record import RESOURCES, Resource, RunRecord
+from accelsim.report.footprint import Footprint, footprint
 
 JOULE_PER_AJ = 1e-18
 
@@ -14,6 +15,7 @@ class Reading:
     """One run at a glance. A step is one mini-batch; every step is charged as a full one.
 
     ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
+    ``footprint`` is that of the whole run, None for a record that names no grid.
     ``accuracy`` is that of the test set after the last epoch, None for an estimate.
     """
 
@@ -37,6 +39,7 @@ class Reading:
     dram_gb_per_s: float | None
     mac_array_mm2: float
     die_mm2: float
+    footprint: Footprint | None
 
     @property
     def binding(self) -> Resource:
@@ -75,6 +78,7 @@ def read_off(record: RunRecord) -> Reading:
         dram_gb_per_s=_source_value(record, "dram.bandwidth_gb_per_s"),
         mac_array_mm2=cost.area.mac_array_mm2,
         die_mm2=cost.area.die_mm2,
+        footprint=footprint(steps * step_j, record.grid) if record.grid else None,
     )
 
 

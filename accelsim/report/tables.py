@@ -116,6 +116,15 @@ def _bandwidth_meaning(comparison: Comparison) -> str:
     return "iso-bandwidth" if same else f"{q.times(comparison.bandwidth_ratio)}, not iso-bandwidth"
 
 
+def _footprint_meaning(comparison: Comparison, key: str) -> str:
+    """How much less the chip takes of one item of its footprint; empty where a side does not know it."""
+    ours, theirs = comparison.chip.footprint, comparison.baseline.footprint
+    if not ours or not theirs or (key == "money" and ours.currency != theirs.currency):
+        return ""
+    amounts = getattr(ours, key), getattr(theirs, key)
+    return _less(*amounts) if all(amounts) else ""
+
+
 _LINES = (
     _Line(
         "accuracy", "Test accuracy after the last epoch", "fraction",
@@ -144,6 +153,30 @@ _LINES = (
         "power", "Average power", "W",
         lambda r: r.power_w, lambda r: q.si(r.power_w, "W"),
         lambda c: _less(c.chip.power_w, c.baseline.power_w),
+    ),
+    _Line(
+        "meter_kwh", "Energy of the whole run at the meter", "kWh",
+        lambda r: r.footprint.kwh if r.footprint else None,
+        lambda r: q.si(1000 * (r.footprint.kwh if r.footprint else 0), "Wh"),
+        lambda c: _footprint_meaning(c, "kwh"), "reading",
+    ),
+    _Line(
+        "co2e_kg", "Carbon of the whole run, CO2 equivalent", "kg",
+        lambda r: r.footprint.co2e_kg if r.footprint else None,
+        lambda r: q.mass(r.footprint.co2e_kg if r.footprint else 0),
+        lambda c: _footprint_meaning(c, "co2e_kg"),
+    ),
+    _Line(
+        "money", "Electricity of the whole run", "currency of the grid",
+        lambda r: r.footprint.money if r.footprint else None,
+        lambda r: q.money(r.footprint.money, r.footprint.currency) if r.footprint else "",
+        lambda c: _footprint_meaning(c, "money"),
+    ),
+    _Line(
+        "battery_charges", "Share of the battery, whole run", "charges",
+        lambda r: r.footprint.battery_charges if r.footprint else None,
+        lambda r: q.share(r.footprint.battery_charges or 0) if r.footprint else "",
+        lambda c: _footprint_meaning(c, "battery_charges"),
     ),
     _Line(
         "mac_array_area", "Area of the MAC arrays", "mm2",

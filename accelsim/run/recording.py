@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from accelsim.chip import Chip
-from accelsim.cost import chip_area, price_step
+from accelsim.cost import chip_area, grid_record, load_grid, price_step
 from accelsim.mapping import plan_gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
@@ -48,6 +48,7 @@ def make_record(
             "training": training,
             "cost": cost,
             "sources": chip.sources(),
+            "grid": grid_record(load_grid("world"), chip.battery_wh.value if chip.battery_wh else None),
         }
     )
 

@@ -1,0 +1,37 @@
+"""Joules of a chip -> kWh at the meter, kg CO2e, money and battery charges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelsim.record import GridRecord
+
+JOULE_PER_KWH = 3.6e6
+JOULE_PER_WH = 3600
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What an amount of chip energy costs at the meter.
+
+    ``kwh``: chip energy times the data centre's overhead. ``co2e_kg``: carbon dioxide equivalent.
+    ``money``: in ``currency``. ``battery_charges``: chip energy over the battery's, None without one.
+    """
+
+    kwh: float
+    co2e_kg: float
+    money: float
+    currency: str
+    battery_charges: float | None
+
+
+def footprint(chip_j: float, grid: GridRecord) -> Footprint:
+    """The footprint of ``chip_j`` joules on ``grid``: kWh = J / 3.6e6 x PUE, carbon and price by the kWh."""
+    kwh = chip_j / JOULE_PER_KWH * grid.pue
+    return Footprint(
+        kwh=kwh,
+        co2e_kg=kwh * grid.carbon_g_per_kwh / 1000,
+        money=kwh * grid.price_per_kwh,
+        currency=grid.currency,
+        battery_charges=chip_j / (grid.battery_wh * JOULE_PER_WH) if grid.battery_wh else None,
+    )
