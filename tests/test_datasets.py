@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from accelsim.errors import InputError
-from accelsim.workload.datasets import bundled, data_source, dataset_names, dataset_note, load_dataset
+from accelsim.workload.datasets import data_source, dataset_names, dataset_note, files, load_dataset
 
 SIZES = {
     "fashion_mnist_6k": (5000, 1000, 255),
     "letter_recognition": (16000, 4000, 15),
     "digits8x8": (1500, 297, 16),
     "mnist5k": (4000, 1000, 255),
+    "asterisk_lang5_3k": (2600, 650, 255),
 }
 
 
@@ -35,7 +36,7 @@ def own_file(folder: Path, **changed: Any) -> Path:
 
 def test_names_lists_every_bundled_set() -> None:
     """The names that the shell lists are exactly the sets described in the data folder."""
-    assert dataset_names() == sorted(SIZES)
+    assert dataset_names() == sorted([*SIZES, "cmudict_g2p_30k", "pride_and_prejudice"])
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))
@@ -53,13 +54,14 @@ def test_bundled_set_is_as_described(name: str) -> None:
     assert dataset.train_x.max() == largest
     assert set(dataset.train_y) == set(dataset.test_y) == set(range(classes))
     assert (facts.train_samples, facts.test_samples) == (train, test)
-    assert facts.license
-    assert facts.source
+    assert facts.origin is not None
+    assert facts.origin.license
+    assert facts.origin.source
 
 
 def test_no_test_image_is_also_a_training_image() -> None:
     """The cut of the image sets leaks nothing: no test image equals a training image."""
-    for name in ("fashion_mnist_6k", "mnist5k", "digits8x8"):
+    for name in ("fashion_mnist_6k", "mnist5k", "digits8x8", "asterisk_lang5_3k"):
         dataset = load_dataset(name)
         seen = {image.tobytes() for image in dataset.train_x}
         assert not any(image.tobytes() in seen for image in dataset.test_x)
@@ -74,7 +76,7 @@ def test_arrays_are_read_only() -> None:
 
 def test_shape_of_a_bundled_set_opens_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Shapes come from the table, so an estimate reads no data."""
-    monkeypatch.setattr(bundled, "DATA_DIR", tmp_path)
+    monkeypatch.setattr(files, "DATA_DIR", tmp_path)
     assert data_source("letter_recognition").facts().output_shape == (26,)
 
 
@@ -87,7 +89,7 @@ def test_note_tells_source_and_licence() -> None:
 def test_unknown_name_is_answered_with_the_nearest() -> None:
     """A misspelt name gets the list and the nearest match."""
     with pytest.raises(
-        InputError, match=r"unknown data set 'mnist' \(did you mean 'mnist5k'\?\); allowed: digits"
+        InputError, match=r"unknown data set 'mnist' \(did you mean 'mnist5k'\?\); allowed: asterisk"
     ):
         load_dataset("mnist")
     with pytest.raises(InputError, match="unknown data set 'digits'"):
@@ -96,10 +98,10 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
 
 def test_a_changed_bundled_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One flipped bit in a bundled file is noticed at load."""
-    content = bytearray((bundled.DATA_DIR / "digits8x8.npz").read_bytes())
+    content = bytearray((files.DATA_DIR / "digits8x8.npz").read_bytes())
     content[1000] ^= 1
     (tmp_path / "digits8x8.npz").write_bytes(content)
-    monkeypatch.setattr(bundled, "DATA_DIR", tmp_path)
+    monkeypatch.setattr(files, "DATA_DIR", tmp_path)
     with pytest.raises(
         InputError, match=r"digits8x8\.npz: the bundled data set 'digits8x8' is corrupt: SHA-256"
     ):
@@ -112,8 +114,9 @@ def test_own_file_is_read(tmp_path: Path) -> None:
     """The user's own arrays come back unchanged, with name, digest and class count."""
     path = own_file(tmp_path)
     dataset = load_dataset(path)
-    assert (dataset.facts.name, dataset.facts.classes) == ("own", 3)
-    assert dataset.facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert dataset.facts.origin is not None
+    assert (dataset.facts.origin.name, dataset.facts.classes) == ("own", 3)
+    assert dataset.facts.origin.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.train_x.tobytes() == bytes(range(24))
     assert data_source(str(path)).facts() == dataset.facts
 
@@ -131,10 +134,35 @@ def test_own_images_without_channels_get_one(tmp_path: Path) -> None:
             {"train_y": None},
             "array 'train_y' is missing; needed: train_x, train_y, test_x, test_y; the file holds: tr",
         ),
-        ({"train_x": np.zeros((6, 4))}, r"train_x: must be uint8 \(whole numbers 0\.\.255\), got float64"),
+        (
+            {"train_x": np.zeros((6, 4), np.int32)},
+            r"train_x: must be uint8 \(whole numbers 0\.\.255\) or floating-point, got int32; token ids",
+        ),
+        ({"train_x": np.full((6, 4), np.nan)}, r"train_x: holds numbers that are not finite"),
+        ({"tokens": np.array([3, 4])}, r"tokens: must be one whole number, .* got int64 of shape \(2,\)"),
+        (
+            {"tokens": 9},
+            r"train_x: token ids must be whole numbers \(samples, positions\), got uint8 of shape",
+        ),
+        (
+            {"tokens": 9, "train_x": np.full((6, 3), 9)},
+            "train_x: token ids must be 0 to 8, got 9",
+        ),
+        (
+            {"tokens": 9, "train_x": np.full((6, 3), -2)},
+            "train_x: token ids must be 0 to 8, got -2",
+        ),
+        (
+            {"train_y": np.zeros((6, 2), np.int8), "test_y": np.zeros((2, 3), np.int8)},
+            r"test_y: samples have shape \(3,\), those of train_y \(2,\)",
+        ),
+        (
+            {"test_y": np.full((2, 3), -1)},
+            r"test_y: classes are numbered from 0 \(-1 where a position counts for nothing\), got -1",
+        ),
         (
             {"train_x": np.zeros(6, np.uint8)},
-            r"train_x: must be \(samples, features\) or .* got shape \(6,\)",
+            r"train_x: must be \(samples, features\), .* got shape \(6,\)",
         ),
         (
             {"test_x": np.zeros((0, 2, 2, 1), np.uint8)},
@@ -145,7 +173,10 @@ def test_own_images_without_channels_get_one(tmp_path: Path) -> None:
             r"test_x: samples have shape \(3, 3, 1\), those of train_x \(2, 2, 1\)",
         ),
         ({"train_y": np.zeros(6)}, "train_y: must be integers from 0, got float64"),
-        ({"test_y": np.array([1])}, r"test_y: must be one label for each of the 2 samples, got shape \(1,\)"),
+        (
+            {"test_y": np.array([1])},
+            r"test_y: must be one label, or .* for each of the 2 samples, got shape \(1,\)",
+        ),
         ({"test_y": np.array([-1, 0])}, "test_y: classes are numbered from 0, got -1"),
         ({"test_y": np.array([1, 7])}, "test_y: holds class 7, but train_y ends at 2"),
         ({"train_x": np.array([object()] * 6)}, r"own\.npz: not an \.npz file of plain arrays"),

@@ -41,7 +41,7 @@ MISTAKES = [
     (
         "digits8x8",
         "digits8x9",
-        "3:1: data: unknown data set 'digits8x9' (did you mean 'digits8x8'?); allowed: digits8x8",
+        "3:1: data: unknown data set 'digits8x9' (did you mean 'digits8x8'?); allowed: asterisk",
     ),
     ("digits8x8", "no.npz", "3:1: data: no such file: '{folder}/no.npz'"),
     ("digits8x8", '"a\\0b.npz"', "3:1: data: no such file: '{folder}/a\\x00b.npz'"),

@@ -60,14 +60,14 @@ def steps_per_epoch(workload: Workload) -> int:
 
 def _dataset(data: DataFacts) -> dict[str, Any] | None:
     """The record's ``dataset``; None where only a shape was given."""
-    if data.sha256 is None:
+    if data.origin is None:
         return None
     return {
-        "name": data.name,
-        "sha256": data.sha256,
+        "name": data.origin.name,
+        "sha256": data.origin.sha256,
         "train_samples": data.train_samples,
         "test_samples": data.test_samples,
-        "license": data.license,
+        "license": data.origin.license,
     }
 
 

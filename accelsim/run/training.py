@@ -80,13 +80,9 @@ def _required(checkpoint: str | Path | None) -> Path:
 
 def _identity(chip: Chip, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
     """What a checkpoint must share with a run to go on with it; the learning rate depends on ``epochs``."""
-    parts = (
-        chip.source_text,
-        workload.source_text,
-        recipe.source_text,
-        dataset.facts.sha256 or "",
-        __version__,
-    )
+    origin = dataset.facts.origin
+    digest = origin.sha256 if origin else ""
+    parts = (chip.source_text, workload.source_text, recipe.source_text, digest, __version__)
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 

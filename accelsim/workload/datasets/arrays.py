@@ -1,53 +1,62 @@
-"""A data set as an ``.npz`` of four arrays: read, checked against each other, frozen."""
+"""A data set as four arrays: read from an ``.npz``, checked against each other, frozen."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelsim.errors import InputError
-from accelsim.workload.datasets.facts import DataFacts, Dataset
+from accelsim.workload.datasets.facts import IGNORED, DataFacts, Dataset, Origin
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Arrays = Mapping[str, "NDArray[Any]"]
+
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+TOKENS = "tokens"
+"""The array that says that samples are token ids, and how many of these there are."""
 
 
-def read_npz(path: Path, content: bytes, name: str, digest: str, license: str, source: str) -> Dataset:
-    """Check the four arrays of an ``.npz`` against each other and freeze them.
+def read_npz(path: Path, content: bytes, origin: Origin) -> Dataset:
+    """The data set in an ``.npz``.
 
     Raises `InputError` for a file that is no ``.npz``, an array that is missing, or arrays that do not
     fit together.
     """
-    arrays = _read_arrays(path, content)
-    train_x, test_x = (_samples(path, key, arrays[key]) for key in ("train_x", "test_x"))
+    return checked_dataset(path, _read_arrays(path, content), origin)
+
+
+def checked_dataset(path: Path, arrays: Arrays, origin: Origin) -> Dataset:
+    """Check the four arrays against each other and freeze them. Raises `InputError` if they do not fit."""
+    tokens = _tokens(path, arrays)
+    train_x, test_x = (_samples(path, key, arrays[key], tokens) for key in ("train_x", "test_x"))
     train_y, test_y = (
         _labels(path, key, arrays[key], len(samples))
         for key, samples in (("train_y", train_x), ("test_y", test_x))
     )
-    if train_x.shape[1:] != test_x.shape[1:]:
-        raise InputError(
-            f"test_x: samples have shape {test_x.shape[1:]}, those of train_x {train_x.shape[1:]}", str(path)
-        )
+    for key, train, test in (("x", train_x, test_x), ("y", train_y, test_y)):
+        if train.shape[1:] != test.shape[1:]:
+            shapes = f"samples have shape {test.shape[1:]}, those of train_{key} {train.shape[1:]}"
+            raise InputError(f"test_{key}: {shapes}", str(path))
     classes = int(train_y.max()) + 1
     if int(test_y.max()) >= classes:
         raise InputError(
             f"test_y: holds class {int(test_y.max())}, but train_y ends at {classes - 1}", str(path)
         )
     facts = DataFacts(
-        name=name,
+        origin,
         input_shape=train_x.shape[1:],
         classes=classes,
         train_samples=len(train_x),
         test_samples=len(test_x),
-        sha256=digest,
-        license=license,
-        source=source,
+        tokens=tokens,
+        targets=train_y.shape[1:],
     )
     return Dataset(facts, train_x, train_y, test_x, test_y)
 
@@ -64,7 +73,7 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
                     f"array '{missing[0]}' is missing; needed: {', '.join(_ARRAYS)}; the file holds: {held}",
                     str(path),
                 )
-            return {key: archive[key] for key in _ARRAYS}
+            return {key: archive[key] for key in (*_ARRAYS, TOKENS) if key in archive.files}
     except InputError:
         raise
     except (
@@ -80,34 +89,77 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
         raise InputError("not an .npz file of plain arrays (numpy.savez writes one)", str(path)) from None
 
 
-def _samples(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
-    """The samples with a channel axis: (n, h, w) becomes (n, h, w, 1)."""
+def _tokens(path: Path, arrays: Arrays) -> int | None:
+    """How many token ids there are; None if samples are numbers."""
+    if TOKENS not in arrays:
+        return None
+    given = arrays[TOKENS]
+    if given.size != 1 or given.dtype.kind not in "iu" or int(given.reshape(-1)[0]) < 1:
+        shape = f"{given.dtype} of shape {given.shape}"
+        raise InputError(f"{TOKENS}: must be one whole number, how many token ids there are, got {shape}",
+                         str(path))  # fmt: skip
+    return int(given.reshape(-1)[0])
+
+
+def _samples(path: Path, key: str, array: NDArray[Any], tokens: int | None) -> NDArray[Any]:
+    """Token ids, numbers, or 8-bit images with a channel axis: (n, h, w) becomes (n, h, w, 1)."""
     import numpy as np
 
-    if array.dtype != np.uint8:
-        raise InputError(f"{key}: must be uint8 (whole numbers 0..255), got {array.dtype}", str(path))
-    if array.ndim not in (2, 3, 4) or array.size == 0:
+    if tokens is not None:
+        return _token_rows(path, key, array, tokens)
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise InputError(
-            f"{key}: must be (samples, features) or (samples, height, width, channels) and not empty, "
-            f"got shape {array.shape}",
+            f"{key}: must be uint8 (whole numbers 0..255) or floating-point, got {array.dtype}; token ids "
+            f"need the array '{TOKENS}' beside them",
             str(path),
         )
-    shaped = np.ascontiguousarray(array[..., None] if array.ndim == 3 else array)
+    if array.ndim not in (2, 3, 4) or array.size == 0:
+        raise InputError(
+            f"{key}: must be (samples, features), (samples, steps, channels) or (samples, height, width, "
+            f"channels) and not empty, got shape {array.shape}",
+            str(path),
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{key}: holds numbers that are not finite", str(path))
+    image = array.dtype == np.uint8 and array.ndim == 3
+    kept = np.uint8 if array.dtype == np.uint8 else np.float32
+    shaped = np.ascontiguousarray(array[..., None] if image else array, kept)
     shaped.flags.writeable = False
     return shaped
 
 
+def _token_rows(path: Path, key: str, array: NDArray[Any], tokens: int) -> NDArray[np.int64]:
+    import numpy as np
+
+    if array.dtype.kind not in "iu" or array.ndim != 2 or array.size == 0:
+        shape = f"{array.dtype} of shape {array.shape}"
+        raise InputError(
+            f"{key}: token ids must be whole numbers (samples, positions), got {shape}", str(path)
+        )
+    if int(array.min()) < 0 or int(array.max()) >= tokens:
+        worst = int(array.min()) if int(array.min()) < 0 else int(array.max())
+        raise InputError(f"{key}: token ids must be 0 to {tokens - 1}, got {worst}", str(path))
+    ids = array.astype(np.int64)
+    ids.flags.writeable = False
+    return ids
+
+
 def _labels(path: Path, key: str, array: NDArray[Any], samples: int) -> NDArray[np.int64]:
+    """One class a sample, or an array of them with `IGNORED` where there is nothing to learn."""
     import numpy as np
 
     if array.dtype.kind not in "iu":
         raise InputError(f"{key}: must be integers from 0, got {array.dtype}", str(path))
-    if array.shape != (samples,):
+    if not 1 <= array.ndim <= 4 or len(array) != samples or array.size == 0:
         raise InputError(
-            f"{key}: must be one label for each of the {samples} samples, got shape {array.shape}", str(path)
+            f"{key}: must be one label, or an array of labels, for each of the {samples} samples, got shape "
+            f"{array.shape}",
+            str(path),
         )
-    if int(array.min()) < 0:
-        raise InputError(f"{key}: classes are numbered from 0, got {int(array.min())}", str(path))
+    least = 0 if array.ndim == 1 else IGNORED
+    if int(array.min()) < least or int(array.max()) < 0:
+        padding = "" if least == 0 else f" ({IGNORED} where a position counts for nothing)"
+        raise InputError(f"{key}: classes are numbered from 0{padding}, got {int(array.min())}", str(path))
     labels = array.astype(np.int64)
     labels.flags.writeable = False
     return labels

@@ -1,46 +1,20 @@
-"""Where a workload's data comes from: what the key ``data`` of a workload file may say."""
+"""The user's own ``.npz``, and workloads that have no data, only its shape."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from accelsim.errors import InputError
 from accelsim.workload.datasets.arrays import read_npz
-from accelsim.workload.datasets.bundled import bundled_facts, load_bundled, read_bytes
-from accelsim.workload.datasets.facts import DataFacts, Dataset
+from accelsim.workload.datasets.facts import DataFacts, Dataset, own_origin
+from accelsim.workload.datasets.files import existing, read_bytes
+from accelsim.workload.datasets.source import DataSource
 
 _Extent = Annotated[int, Field(ge=1, le=2**24)]
-
-
-class DataSource(BaseModel, ABC):
-    """A place that data comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def facts(self) -> DataFacts:
-        """What is known of the data; reads the user's own files, but no bundled one."""
-
-    @abstractmethod
-    def load(self) -> Dataset:
-        """The data itself. Raises `InputError` if there is none."""
-
-
-class BundledData(DataSource):
-    """A data set that comes with the package."""
-
-    name: str
-
-    def facts(self) -> DataFacts:
-        return bundled_facts(self.name)
-
-    def load(self) -> Dataset:
-        return load_bundled(self.name)
 
 
 class NpzData(DataSource):
@@ -48,13 +22,16 @@ class NpzData(DataSource):
 
     path: Path
 
+    def placed(self, folder: Path) -> NpzData:
+        return NpzData(path=existing(folder / self.path))
+
     def facts(self) -> DataFacts:
         return self.load().facts
 
     def load(self) -> Dataset:
         content = read_bytes(self.path)
         digest = hashlib.sha256(content).hexdigest()
-        return read_npz(self.path, content, self.path.stem, digest, "as given by the user", str(self.path))
+        return read_npz(self.path, content, own_origin(self.path, digest))
 
 
 class ShapeOnly(DataSource):
@@ -78,7 +55,7 @@ class ShapeOnly(DataSource):
 
     def facts(self) -> DataFacts:
         return DataFacts(
-            "shape only", self.shape, self.classes, self.samples, 0, tokens=self.tokens, targets=self.targets
+            None, self.shape, self.classes, self.samples, 0, tokens=self.tokens, targets=self.targets
         )
 
     def load(self) -> Dataset:
