@@ -20,7 +20,7 @@ FLOORS = (
     ("errors", "operations"),
     ("storage", "yamlfile"),
     ("numerics", "record"),
-    ("chip", "network", "recipe"),
+    ("chip", "importing", "network", "recipe"),
     ("workload",),
     ("mapping", "program"),
     ("cost", "datapath"),

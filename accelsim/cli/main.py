@@ -29,6 +29,7 @@ COMMANDS = {
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "check": ("check", "Check chip, workload and recipe files."),
     "formats": ("formats", "Number formats, and any format's full code table."),
+    "import": ("importing", "Write a model of another tool as a workload file."),
     "rtl": ("rtl", "Write a chip's PE in Verilog, with testbenches and golden vectors."),
     "list": ("listing", "Shipped chips, workloads, recipes, formats and data sets."),
 }

@@ -13,13 +13,14 @@ from accelsim.network.linear import Linear
 from accelsim.network.matrix_layer import ArrayLayer, MatrixLayer
 from accelsim.network.normalisation import BatchNorm, LayerNorm
 from accelsim.network.pooling import AveragePool, MaxPool
+from accelsim.network.refit import Refit
 from accelsim.network.reshaping import AsSequence, Flatten, MeanPositions, TakeLast
 
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
         Linear, Conv2d, BatchNorm, LayerNorm, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish, Dropout,
-        MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions,
+        MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions, Refit,
     )
 }  # fmt: skip
 
@@ -48,6 +49,7 @@ __all__ = [
     "Operand",
     "Parameter",
     "Part",
+    "Refit",
     "Relu",
     "Relu6",
     "Residual",

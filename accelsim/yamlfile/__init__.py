@@ -1,7 +1,16 @@
 """YAML files as checked objects: every mistake is one line that names file, line, column and key."""
 
 from accelsim.yamlfile.parsing import parse
-from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml
+from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml, read_yaml_list
 from accelsim.yamlfile.units import split_unit
 
-__all__ = ["KeyPath", "YamlDocument", "key_text", "parse", "position_of", "read_yaml", "split_unit"]
+__all__ = [
+    "KeyPath",
+    "YamlDocument",
+    "key_text",
+    "parse",
+    "position_of",
+    "read_yaml",
+    "read_yaml_list",
+    "split_unit",
+]

@@ -97,6 +97,21 @@ def read_yaml(path: str | Path) -> YamlDocument:
     return YamlDocument(path, text, data, reader.positions)
 
 
+def read_yaml_list(path: str | Path, key: str) -> YamlDocument:
+    """Read a YAML file whose top level may also be a list, which then stands under ``key``.
+
+    Raises `InputError` as `read_yaml` does.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    root = _compose(path, text)
+    if not isinstance(root, yaml.SequenceNode):
+        return read_yaml(path)
+    reader = _Reader(path)
+    reader.positions[()] = reader.positions[(key,)] = reader.place(root)
+    return YamlDocument(path, text, {key: reader.sequence(root, (key,))}, reader.positions)
+
+
 def _read_text(path: Path) -> str:
     if os.path.isdir(path):
         raise InputError("this is a directory; a YAML file is wanted", str(path))

@@ -1,0 +1,68 @@
+"""``accelsim import``: a model of another tool as a workload file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accelsim import api
+from accelsim.cli.options import json_option, quiet_option
+from accelsim.importing import Training, import_file
+from accelsim.program import model_size
+from accelsim.storage import write_text
+
+EXAMPLES = """\b
+Examples:
+  accelsim import topologies/alexnet.csv --out alexnet.yaml
+  accelsim import zigzag_workload.yaml --out workload.yaml
+"""
+
+
+@click.command("import", epilog=EXAMPLES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Default: NAME.yaml here.")
+@click.option("--batch", metavar="N", type=click.IntRange(1, 65536), help="Mini-batch; default: the file's.")
+@click.option(
+    "--epochs", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Epochs."
+)
+@click.option(
+    "--samples", metavar="N", type=click.IntRange(min=1), help="Training samples; default: a batch."
+)
+@json_option
+@quiet_option
+def command(
+    file: Path,
+    out: Path | None,
+    batch: int | None,
+    epochs: int,
+    samples: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write FILE as a workload YAML: a SCALE-Sim topology, a ZigZag or Timeloop YAML.
+
+    The workload holds shapes, not weights or data: estimate it, or give it data of your own. What no layer
+    can say is told with its row or node.
+    """
+    imported = import_file(file, Training(batch, epochs, samples))
+    out = out or Path(f"{imported.name}.yaml")
+    write_text(out, imported.text)
+    facts = _facts(out)
+    if as_json:
+        click.echo(json.dumps({"file": str(out), **facts, "notes": imported.notes}, indent=1))
+        return
+    for note in () if quiet else imported.notes:
+        click.echo(f"note: {note}")
+    counts = f"{facts['layers']} layers, {facts['parameters']:,} parameters, {facts['macs']:,} MACs"
+    click.echo(f"{out}: {counts} forward per sample")
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What the written file says when it is read: a mistake in it is told with its line."""
+    workload = api.load_workload(f"{os.curdir}{os.sep}{path}" if not path.is_absolute() else path)
+    return asdict(model_size(workload))
