@@ -38,6 +38,7 @@ __all__ = [
     "compare",
     "compare_records",
     "draw_formats",
+    "draw_four_bits",
     "estimate",
     "gemm_report",
     "load_chip",
@@ -110,6 +111,33 @@ def draw_formats(names: Sequence[str | NumberFormat], out_dir: str | Path) -> li
         full_scale = max(each.max_value for each in formats if _kin(each) == _kin(fmt))
         drawn.append(DrawnFormat(fmt.name, values, partial(fmt.round, overflow="saturate"), full_scale))
     return draw(drawn, out_dir)
+
+
+def draw_four_bits(out_dir: str | Path) -> list[Path]:
+    """Draw an image and a weight tensor rescaled linearly to -8..7 and on the base-4 grid, and the scales.
+
+    Returns the paths of four_bits.png and four_bits.svg in ``out_dir``. Raises `InputError` when the folder
+    cannot be written.
+    """
+    import numpy as np
+
+    from accelsim.report.rescaled_figure import Mark, RescaledTensor, draw_rescaled
+    from accelsim.run.rescaling import in_four_bits, rescaled, sample_image, sample_weights
+
+    tensors = []
+    for title, values in (("an image, 0..1", sample_image()), ("a weight tensor", sample_weights())):
+        made = in_four_bits(values)
+        tensors.append(RescaledTensor(title, made.values, made.codes, made.logarithmic))
+    whole = number_format("int4")
+    places = np.array([0.0, 0.3, 1.0])
+    falls = rescaled(places, 0.0, 1.0)
+    marks = [
+        Mark(float(place), float(fall), int(code))
+        for place, fall, code in zip(places, falls, whole.round(falls), strict=True)
+    ]
+    grid = number_format("fp4_r4_even")
+    positive = sorted(value / grid.max_value for _, value in grid.table() if value > 0)
+    return draw_rescaled(tensors, marks, positive, out_dir)
 
 
 def _kin(fmt: NumberFormat) -> NumberFormat:

@@ -25,6 +25,7 @@ Examples:
   accelsim formats int4 --json
   accelsim formats --plot
   accelsim formats --plot fp8_e4m3fn fp8_e5m2 int8 --out reports/fp8
+  accelsim formats --pictures
 """
 
 # Radix 2 against radix 4 against integers, all in four bits.
@@ -35,22 +36,24 @@ PLOT_FOLDER = Path("reports/formats")
 @click.command("formats", epilog=EXAMPLES)
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @click.option("--plot", is_flag=True, help="Draw the formats side by side, as PNG and SVG.")
-@out_option(f"{PLOT_FOLDER} (with --plot)")
+@click.option("--pictures", is_flag=True, help="Draw an image and a weight tensor in four bits.")
+@out_option(f"{PLOT_FOLDER} (with --plot or --pictures)")
 @json_option
-def command(names: tuple[str, ...], plot: bool, out: Path | None, as_json: bool) -> None:
+def command(names: tuple[str, ...], plot: bool, pictures: bool, out: Path | None, as_json: bool) -> None:
     """Show the number formats, or every code of the format NAME with its value.
 
     NAME is one of the list, a member of a family (int5, fixed16_2_14, fp6_r16, log5_sqrt2), a block
     format, or a YAML file with the fields of a format of your own.
 
     --plot draws number lines, rounding staircases and relative errors of all NAMEs (at most 8 bits each) side
-    by side; without a NAME: radix 2 against radix 4 against INT4.
+    by side; without a NAME: radix 2 against radix 4 against INT4. --pictures draws what four bits make of
+    an image and of a weight tensor: linearly rescaled to -8..7, and on the base-4 scale of FP4.
     """
-    if plot:
-        _plot(names or PLOTTED, out or PLOT_FOLDER, as_json)
+    if plot or pictures:
+        _draw(names, out or PLOT_FOLDER, plot=plot, pictures=pictures, as_json=as_json)
         return
     if out is not None:
-        raise click.UsageError("--out goes with --plot")
+        raise click.UsageError("--out goes with --plot or --pictures")
     if len(names) > 1:
         raise click.UsageError(f"Got unexpected extra argument ({names[1]})")
     if not names:
@@ -61,12 +64,14 @@ def command(names: tuple[str, ...], plot: bool, out: Path | None, as_json: bool)
         _show_one(number_format(names[0]), as_json)
 
 
-def _plot(names: Sequence[str], out: Path, as_json: bool) -> None:
+def _draw(names: Sequence[str], out: Path, *, plot: bool, pictures: bool, as_json: bool) -> None:
     from accelsim import api
 
-    files = [str(path) for path in api.draw_formats(names, out)]
+    drawn = (names or PLOTTED) if plot else ()
+    paths = [*(api.draw_formats(drawn, out) if plot else []), *(api.draw_four_bits(out) if pictures else [])]
+    files = [str(path) for path in paths]
     click.echo(
-        json.dumps({"formats": list(names), "files": files}, indent=1) if as_json else "\n".join(files)
+        json.dumps({"formats": list(drawn), "files": files}, indent=1) if as_json else "\n".join(files)
     )
 
 
