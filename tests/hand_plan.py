@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from accelsim.mapping import Plan
@@ -20,19 +21,26 @@ FIELDS: dict[str, Any] = {
     "accumulator": "fp16",
     "overflow": "format",
     "pipelined": True,
-    "workers": 1,
-    "split": "m",
+    "m_splits": 1,
+    "n_splits": 1,
+    "group_splits": 1,
+    "k_splits": 1,
     "tile_m": 1,
     "tile_n": 1,
     "tile_k": 1,
     "loop_order": "m_outer",
     "energy_aj_per_mac": 0,
+    "sum_bits": 16,
+    "link_bytes_per_cycle": 4,
+    "hop_cycles": 1,
 }
 
 
 def hand_plan(**fields: Any) -> Plan:
-    """A plan of one 1 x 1 array but for ``fields``; stationary chunks follow from rows and lanes."""
+    """A plan of 1 x 1 arrays but for ``fields``, one for each piece; stationary chunks follow from rows."""
     made = {**FIELDS, **fields}
+    pieces = (made[name] for name in ("m_splits", "n_splits", "group_splits", "k_splits"))
+    made.setdefault("workers", prod(pieces))
     if made["dataflow"] != "output_stationary":
         made["chunk"] = made["rows"] * made["lanes"]
     return Plan(**made)

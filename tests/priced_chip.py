@@ -44,7 +44,7 @@ scratchpad:
   area_mm2: {{value: 1.5, {known}}}
 operand_buffer:
   energy_pj_per_byte: {{value: 0.3, {known}}}
-dram:
+{ring}dram:
   kind: HBM2
   capacity_gib: 1
   bandwidth_gb_per_s: {{value: {dram_bandwidth}, {known}}}
@@ -63,6 +63,13 @@ vector_unit:
   area_mm2: {{value: 0.25, {known}}}
 static_power_mw: {{value: 30, {known}}}
 other_area_mm2: {{value: 0.75, {known}}}
+"""
+
+RING = """\
+ring:
+  bandwidth_bytes_per_cycle: {bandwidth}
+  hop_cycles: {hop_cycles}
+  energy_pj_per_byte: {{value: 0.7, {known}}}
 """
 
 WIDE_PORT_BYTES = 2**20
@@ -87,11 +94,16 @@ def priced_chip(
     clock_mhz: float = 500,
     scratchpad_bandwidth: int = 16,
     dram_bandwidth: float = 4,
+    ring_bandwidth: int | None = None,
+    hop_cycles: int = 1,
 ) -> Chip:
-    """Write the chip's file into ``folder`` and load it."""
+    """Write the chip's file into ``folder`` and load it; it has a ring if a bandwidth is given."""
     path = folder / "priced.yaml"
+    known = 'source: "a test", evidence: estimated'
+    ring = RING.format(bandwidth=ring_bandwidth, hop_cycles=hop_cycles, known=known)
     text = TEMPLATE.format(
-        known='source: "a test", evidence: estimated',
+        known=known,
+        ring=ring if ring_bandwidth else "",
         dataflows=dataflows,
         rows=rows,
         cols=cols,

@@ -209,7 +209,8 @@ def test_sums_have_their_accumulators_width() -> None:
     assert accumulator_bits("exact", "fp16", "fp16", 1) == 2 * 40 + 1
     gemm = Gemm("l", "forward", 8, 63, 8, "int4", "int4", *(Tensor(name, 504, 4, "saved") for name in "abc"))
     counts = ArrayCounts(psum_writes=5)
-    assert [edge_bytes(gemm, counts, name)[2] for name in ("int24", "fp8_e5m2", "exact")] == [15, 5, 9]
+    widths = [accumulator_bits(name, "int4", "int4", 63) for name in ("int24", "fp8_e5m2", "exact")]
+    assert [edge_bytes(gemm, counts, bits).psums for bits in widths] == [15, 5, 9]
 
 
 @settings(max_examples=200, deadline=None)

@@ -24,7 +24,7 @@ DATAFLOWS = ("weight_stationary", "output_stationary", "input_stationary")
 def plans(draw: st.DrawFn) -> Plan:
     """Plans on tiny arrays: every dataflow, ragged and empty shapes, all splits, pipelined or not."""
     dataflow, lanes = draw(st.sampled_from(DATAFLOWS)), draw(st.integers(1, 4))
-    extents = {name: draw(st.integers(0, 9)) for name in ("m", "k", "n")}
+    extents = {"m": draw(st.integers(0, 9)), "k": draw(st.integers(0, 14)), "n": draw(st.integers(0, 9))}
     chunks = st.sampled_from([lanes, 2 * lanes, 5 * lanes, max(extents["k"], 1)])
     return hand_plan(
         **extents,
@@ -36,8 +36,13 @@ def plans(draw: st.DrawFn) -> Plan:
         cols=draw(st.integers(1, 4)),
         simd=draw(st.integers(1, 3)),
         pipelined=draw(st.booleans()),
-        workers=draw(st.integers(1, 3)),
-        split=draw(st.sampled_from(["m", "n", "groups"])),
+        m_splits=draw(st.integers(1, 2)),
+        n_splits=draw(st.integers(1, 2)),
+        group_splits=draw(st.integers(1, 2)),
+        k_splits=draw(st.integers(1, 4)),
+        link_bytes_per_cycle=draw(st.sampled_from([1, 2, 3, 4, 9])),
+        hop_cycles=draw(st.integers(1, 3)),
+        sum_bits=draw(st.sampled_from([8, 16, 23])),
     )
 
 
@@ -84,12 +89,13 @@ def test_closed_forms_equal_the_walk(plan: Plan) -> None:
     assert counts.b_buffer_reads == walk_result.b_buffer_reads
     assert counts.psum_writes == walk_result.psum_writes
     assert counts.psum_reads == walk_result.psum_reads
+    assert counts.ring_bytes == -(-walk_result.link_sums * plan.sum_bits // 8)
 
 
 @settings(max_examples=150, deadline=None)
 @given(plan=plans(), seed=st.integers(0, 2**32))
 def test_the_walks_values_are_sums_in_the_plans_order(plan: Plan, seed: int) -> None:
-    """Groups of lanes exact, one rounding each; chunks in ascending K, one rounding each; nothing else."""
+    """Groups of lanes exact, then a rounding; chunks, then pieces of K in their order, a rounding each."""
     source = random.Random(seed)
     a, b = random_operands(plan, lambda: Fraction(source.randint(-99, 99), 16))
     expected = [
@@ -111,22 +117,27 @@ def three_bits(value: Fraction) -> Fraction:
 
 def in_order(plan: Plan, left: list[Fraction], right: list[Fraction]) -> Fraction:
     """One output element, addition by addition."""
-    outer = Fraction(0)
-    for chunk in range(0, plan.k, plan.chunk):
-        inner = Fraction(0)
-        chunk_end = min(chunk + plan.chunk, plan.k)
-        for group in range(chunk, chunk_end, plan.lanes):
-            lanes = range(group, min(group + plan.lanes, chunk_end))
-            inner = three_bits(inner + sum(left[k] * right[k] for k in lanes))
-        outer = three_bits(outer + inner)
-    return outer
+    chunks_a_piece = -(-(-(-plan.k // plan.chunk)) // plan.k_splits)
+    piece = max(chunks_a_piece, 1) * plan.chunk
+    result = Fraction(0)
+    for start in range(0, plan.k, piece):
+        outer = Fraction(0)
+        for chunk in range(start, min(start + piece, plan.k), plan.chunk):
+            inner = Fraction(0)
+            chunk_end = min(chunk + plan.chunk, plan.k)
+            for group in range(chunk, chunk_end, plan.lanes):
+                lanes = range(group, min(group + plan.lanes, chunk_end))
+                inner = three_bits(inner + sum(left[k] * right[k] for k in lanes))
+            outer = three_bits(outer + inner)
+        result = three_bits(result + outer)
+    return result
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize("accumulator", ["dlfloat16", "fp16"])
 def test_the_walk_speaks_the_accumulators_formats(dataflow: str, accumulator: str) -> None:
     """With the accumulator's rounding as callback the walk gives the codes of the oracle's GEMM."""
-    plan = hand_plan(dataflow=dataflow, rows=3, cols=2, lanes=2, chunk=6, m=5, k=31, n=4, workers=2)
+    plan = hand_plan(dataflow=dataflow, rows=3, cols=2, lanes=2, chunk=6, m=5, k=31, n=4, m_splits=2)
     source = random.Random(7)
     a, b = random_operands(plan, lambda: source.randrange(16))
     real_a = [[formats.decode("int4", code) for code in row] for row in a]
@@ -207,14 +218,14 @@ def test_a_short_stream_waits_for_the_next_load() -> None:
 @settings(max_examples=100, deadline=None)
 @given(plan=plans(), bits=st.sampled_from([4, 16]))
 def test_counts_add_up(plan: Plan, bits: int) -> None:
-    """Cycles are the sum of their four kinds; bytes are reads times bits, rounded up."""
+    """Cycles are the sum of their five kinds; bytes are reads times bits, rounded up."""
     gemm = gemm_of(plan, bits)
     counts = count_gemm(gemm, plan)
     parts = counts.fill_cycles + counts.compute_cycles + counts.stall_cycles + counts.drain_cycles
-    assert counts.array_cycles == parts
+    assert counts.array_cycles == parts + counts.merge_cycles
     assert counts.macs == plan.groups * plan.m * plan.k * plan.n
     assert counts.a_buffer_bytes == -(-counts.a_buffer_reads * bits // 8)
     assert counts.b_buffer_bytes == -(-counts.b_buffer_reads * bits // 8)
-    assert counts.psum_bytes == 2 * (counts.psum_writes + counts.psum_reads)
+    assert counts.psum_bytes == -(-(counts.psum_writes + counts.psum_reads) * plan.sum_bits // 8)
     edge_bytes = counts.a_buffer_bytes + counts.b_buffer_bytes + counts.psum_bytes
     assert counts.operand_buffer_bytes == edge_bytes

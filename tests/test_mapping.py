@@ -11,15 +11,18 @@ from hand_plan import hand_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from priced_chip import ALL_DATAFLOWS, WIDE_PORT_BYTES, priced_chip
-from walk import worker_ranges
+from walk import teams
 
 from accelsim.chip import Chip
 from accelsim.errors import InputError
-from accelsim.mapping import Plan, plan_gemm
+from accelsim.mapping import plan_gemm
 from accelsim.mapping.attojoules import attojoules
-from accelsim.mapping.partition import Share, array_shape, count_chip, count_plan, partition
+from accelsim.mapping.partition import array_shape, count_plan, partitions
+from accelsim.mapping.passes import Share, output_stationary
+from accelsim.mapping.plan import Splits
 from accelsim.mapping.scratchpad import half_capacity_bytes
-from accelsim.mapping.tiling import Tile, choose_tile, operand_loads
+from accelsim.mapping.search import array_of
+from accelsim.mapping.tiling import Tile, choose_tile, operand_loads, pass_extents
 from accelsim.operations import Gemm, Tensor
 
 EXTENT = st.integers(1, 40)
@@ -35,12 +38,6 @@ def gemm_of(
     return Gemm("conv1", "forward", m, k, n, *formats, a, b, out, groups)
 
 
-def cycles(gemm: Gemm, plan: Plan, dataflow: str, split: str) -> int:
-    """Array cycles of the same GEMM by another dataflow and split with the same chunk."""
-    whole = Share(gemm.m, gemm.k, gemm.n, gemm.groups)
-    return count_chip(whole, dataflow, split, plan.workers, array_shape(plan)).array_cycles
-
-
 def test_a_plan_repeats_the_gemm_and_the_chip(tmp_path: Path) -> None:
     """A plan carries what decides bits, cycles and energy, from the GEMM and the chip file."""
     chip = priced_chip(tmp_path, rows=4, cols=3, simd=2, lanes=8, cores=3, corelets=2)
@@ -48,7 +45,7 @@ def test_a_plan_repeats_the_gemm_and_the_chip(tmp_path: Path) -> None:
     assert (plan.m, plan.k, plan.n, plan.groups) == (50, 70, 30, 2)
     assert (plan.rows, plan.cols, plan.simd, plan.lanes, plan.output_cols) == (4, 3, 2, 8, 6)
     assert (plan.accumulator, plan.overflow, plan.pipelined) == ("fp16", "format", True)
-    assert plan.workers == 6
+    assert plan.workers == plan.splits.workers == 6
     assert plan.energy_aj_per_mac == 62_500
 
 
@@ -66,29 +63,6 @@ def test_an_output_stationary_chunk_is_the_chips_or_all_of_k(
     """Output stationary adds output_chunk products before it drains, or all of K; never fewer than one."""
     chip = priced_chip(tmp_path, dataflows="output_stationary", output_chunk=output_chunk)
     assert [plan_gemm(gemm_of(9, k, 9), chip).chunk for k in (0, 1, 7, 8, 9, 100)] == chunks
-
-
-@settings(max_examples=60, deadline=None)
-@given(m=EXTENT, k=EXTENT, n=EXTENT, groups=st.integers(1, 5), pipelined=st.booleans())
-def test_no_dataflow_or_split_takes_fewer_cycles(
-    tmp_path_factory: pytest.TempPathFactory, m: int, k: int, n: int, groups: int, pipelined: bool
-) -> None:
-    """Where the ports do not bind, the chosen plan has the fewest array cycles of all nine ways."""
-    chip = priced_chip(
-        tmp_path_factory.mktemp("c"),
-        cores=3,
-        pipelined=pipelined,
-        output_chunk=None,
-        scratchpad_bandwidth=WIDE_PORT_BYTES,
-    )
-    gemm = gemm_of(m, k, n, groups)
-    best = count_plan(plan_gemm(gemm, chip)).array_cycles
-    ways = []
-    for dataflow in ALL_DATAFLOWS.split(", "):
-        only = chip.model_copy(update={"array": chip.array.model_copy(update={"dataflows": (dataflow,)})})
-        plan = plan_gemm(gemm, only)
-        ways += [cycles(gemm, plan, dataflow, split) for split in ("m", "n", "groups")]
-    assert best == min(ways)
 
 
 def test_a_plan_that_starves_its_array_is_not_chosen(tmp_path: Path) -> None:
@@ -138,8 +112,8 @@ def test_equal_cycles_go_to_fewer_bytes_then_to_the_files_order(tmp_path: Path) 
 
 def test_groups_are_dealt_to_the_workers_when_that_is_fastest(tmp_path: Path) -> None:
     """A depthwise convolution has nothing to cut along N and goes by groups."""
-    plan = plan_gemm(gemm_of(8, 9, 1, groups=32), priced_chip(tmp_path, cores=4))
-    assert plan.split == "groups"
+    plan = plan_gemm(gemm_of(1, 9, 1, groups=32), priced_chip(tmp_path, cores=4))
+    assert plan.splits == Splits(groups=4)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 6), (5, 0, 6), (5, 6, 0)])
@@ -151,16 +125,68 @@ def test_an_empty_gemm_has_a_plan_and_no_cycles(tmp_path: Path, shape: tuple[int
     assert counts.a_buffer_reads == counts.b_buffer_reads == counts.psum_writes == counts.psum_reads == 0
 
 
-@pytest.mark.parametrize("split", ["m", "n", "groups"])
 @pytest.mark.parametrize("extent", [0, 1, 3, 4, 5, 11])
-def test_pieces_are_near_equal_and_complete(split: str, extent: int) -> None:
-    """The shares are those of dealing the split dimension out one by one, the largest first."""
-    whole = Share(7, 5, 6, 2)
-    shares = partition(replace(whole, **{split: extent}), split, 4)
-    sizes = [getattr(share, split) for count, share in shares for _ in range(count)]
-    plan = hand_plan(**{**vars(whole), "workers": 4, "split": split, split: extent})
-    place = {"groups": 0, "m": 1, "n": 2}[split]
-    assert sizes == [len(each[place]) for each in worker_ranges(plan) if each[place]]
+@pytest.mark.parametrize("dimension", ["m", "k", "n", "groups"])
+def test_counts_of_the_chip_are_those_of_its_arrays(dimension: str, extent: int) -> None:
+    """Cycles are those of the largest share, passes and reads the sum over the shares of all workers."""
+    plan = hand_plan(
+        **{"m": 7, "k": 9, "n": 6, "groups": 2, dimension: extent},
+        m_splits=2, n_splits=3, group_splits=2, k_splits=4, dataflow="output_stationary", chunk=2, rows=2,
+    )  # fmt: skip
+    shares = [Share(len(m), len(k), len(n), len(g)) for team in teams(plan) for g, m, n, k in team]
+    alone = [output_stationary(share, array_shape(plan)) for share in shares]
+    counts = count_plan(plan)
+    assert counts.array_cycles - counts.merge_cycles == max((each.array_cycles for each in alone), default=0)
+    for name in ("passes", "a_buffer_reads", "b_buffer_reads"):
+        assert getattr(counts, name) == sum(getattr(each, name) for each in alone)
+
+
+@pytest.mark.parametrize(("workers", "ways"), [(1, 1), (2, 4), (7, 4), (8, 20), (12, 40)])
+def test_all_ways_to_cut_are_tried(workers: int, ways: int) -> None:
+    """Every product m x n x groups x k is there once, the plain cut along M first; without a ring K stays."""
+    found = partitions(workers, split_k=True)
+    assert found[0] == Splits(m=workers)
+    assert len(set(found)) == len(found) == ways
+    assert {each.workers for each in found} == {workers}
+    assert set(partitions(workers, split_k=False)) == {each for each in found if each.k == 1}
+
+
+def test_a_long_k_is_split_where_there_is_a_ring(tmp_path: Path) -> None:
+    """A weight gradient with few outputs and a long K leaves arrays idle unless they share K."""
+    gemm = gemm_of(9, 9800, 16)
+    sizes = {"cores": 8, "lanes": 1, "rows": 8, "cols": 11, "capacity_kib": 512}
+    without = plan_gemm(gemm, priced_chip(tmp_path, **sizes, scratchpad_bandwidth=128, dram_bandwidth=400))
+    split = plan_gemm(
+        gemm,
+        priced_chip(tmp_path, **sizes, scratchpad_bandwidth=128, dram_bandwidth=400, ring_bandwidth=128),
+    )
+    assert without.k_splits == 1 < split.k_splits
+    assert 3 * count_plan(split).array_cycles < count_plan(without).array_cycles
+    assert (split.link_bytes_per_cycle, split.hop_cycles, split.sum_bits) == (128, 1, 16)
+
+
+def test_a_slow_ring_is_not_used(tmp_path: Path) -> None:
+    """Where adding the pieces up takes longer than it saves, K stays whole."""
+    gemm = gemm_of(64, 64, 64)
+    fast, slow = (priced_chip(tmp_path, cores=4, ring_bandwidth=2, hop_cycles=hop) for hop in (1, 4000))
+    assert plan_gemm(gemm, slow).k_splits == 1
+    assert count_plan(plan_gemm(gemm, fast)).array_cycles <= count_plan(plan_gemm(gemm, slow)).array_cycles
+
+
+def test_an_unset_output_chunk_is_a_piece_of_k(tmp_path: Path) -> None:
+    """Output stationary without output_chunk drains once a piece, in whole groups of lanes."""
+    chip = priced_chip(tmp_path, output_chunk=None, lanes=4, ring_bandwidth=8, cores=2)
+    extents = (0, 1, 5, 8, 9, 16, 100)
+    chunks = [array_of(chip, "output_stationary", 4, k, Splits(k=2)).chunk for k in extents]
+    assert chunks == [1, 1, 4, 4, 8, 8, 52]
+
+
+@pytest.mark.parametrize(
+    ("splits", "text"), [(Splits(), "m"), (Splits(n=4), "n"), (Splits(m=2, k=4), "m 2 x k 4")]
+)
+def test_splits_in_words(splits: Splits, text: str) -> None:
+    """One dimension by its name, more with their pieces."""
+    assert str(splits) == text
 
 
 def test_a_pair_of_formats_without_a_mode_is_an_error(tmp_path: Path) -> None:
@@ -237,7 +263,7 @@ def test_the_tile_fits_and_no_other_of_its_space_moves_less(
     own = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
     assert tile_bits(gemm, own) <= capacity_bits
     assert plan.tile_k % plan.chunk == 0 or plan.tile_k == k
-    unit_m, unit_n = (8, 4) if plan.split == "m" else (4, 8)
+    unit_m, unit_n = pass_extents(plan.dataflow, plan.splits, plan.rows, plan.output_cols)
     depths = [*range(plan.chunk, k, plan.chunk), k]
     powers = [1 << power for power in range(9)]
     others = [
@@ -260,7 +286,7 @@ def dram_reads(gemm: Gemm, tile: Tile) -> int:
 def tile_on(chip: Chip, gemm: Gemm) -> Tile | None:
     """The tile for weights that stay and rows that are dealt out."""
     plan = plan_gemm(gemm, chip)
-    return choose_tile(gemm, chip, "weight_stationary", "m", array_shape(plan))
+    return choose_tile(gemm, chip, "weight_stationary", Splits(), array_shape(plan), plan.sum_bits)
 
 
 def test_a_convolutions_tile_holds_each_input_once(tmp_path: Path) -> None:

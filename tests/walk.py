@@ -15,21 +15,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate, product
 from typing import Any
 
+from walking.chain import merge
 from walking.machine import Meter, Number, OuterAccumulator, Place, Rounding
 from walking.output_stationary import OutputStationary
 from walking.stationary import Stationary
 
 from accelsim.mapping.plan import Plan
 
+Work = tuple[list[int], list[int], list[int], list[int]]
+"""Groups, rows, columns and indices of K of one worker."""
+
 
 @dataclass(frozen=True)
 class WalkResult:
     """What the walk saw: the outputs of each group, and its counts over all workers.
 
-    ``values`` is (m, n) for a plan of one group and (groups, m, n) for more. ``cycles`` and
-    ``fed_cycles`` (in which a new wave enters the array) are those of the slowest worker.
+    ``values`` is (m, n) for a plan of one group and (groups, m, n) for more. ``cycles`` (with those in
+    which pieces of K are added up) are those of the slowest team of workers that share a result,
+    ``fed_cycles`` (in which a new wave enters the array) those of the slowest worker.
     """
 
     values: list[Any]
@@ -40,6 +46,7 @@ class WalkResult:
     b_buffer_reads: int
     psum_writes: int
     psum_reads: int
+    link_sums: int
 
 
 def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> WalkResult:
@@ -50,41 +57,60 @@ def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> Wal
     """
     a_groups, b_groups = ([a], [b]) if plan.groups == 1 else (a, b)
     sums: dict[Place, Number] = {}
-    meters = []
-    for groups, rows, columns in worker_ranges(plan):
-        meter = Meter()
-        outer = OuterAccumulator(round_, meter)
-        machine_type = OutputStationary if plan.dataflow == "output_stationary" else Stationary
-        machine_type(plan, a_groups, b_groups, outer, haste).run(groups, rows, columns)
-        sums.update(outer.sums)
-        meters.append(meter)
+    meters, cycles = [], [0]
+    for team in teams(plan):
+        members = []
+        for groups, rows, columns, depth in team:
+            members.append(OuterAccumulator(round_, Meter()))
+            machine_type = OutputStationary if plan.dataflow == "output_stationary" else Stationary
+            machine_type(plan, a_groups, b_groups, members[-1], haste).run(groups, rows, columns, depth)
+        team_meters = [each.meter for each in members]
+        if members:
+            results, merge_cycles = merge(plan, members, round_)
+            sums.update(results)
+            cycles.append(max(meter.cycles for meter in team_meters) + merge_cycles)
+        meters += team_meters
     values = [
         [[sums.get((g, i, j), Fraction(0)) for j in range(plan.n)] for i in range(plan.m)]
         for g in range(plan.groups)
     ]
     return WalkResult(
         values=values[0] if plan.groups == 1 else values,
-        cycles=max(meter.cycles for meter in meters),
-        fed_cycles=max(meter.fed_cycles for meter in meters),
+        cycles=max(cycles),
+        fed_cycles=max((meter.fed_cycles for meter in meters), default=0),
         passes=sum(meter.passes for meter in meters),
         a_buffer_reads=sum(meter.a_buffer_reads for meter in meters),
         b_buffer_reads=sum(meter.b_buffer_reads for meter in meters),
         psum_writes=sum(meter.psum_writes for meter in meters),
         psum_reads=sum(meter.psum_reads for meter in meters),
+        link_sums=sum(meter.link_sums for meter in meters),
     )
 
 
-def worker_ranges(plan: Plan) -> list[tuple[list[int], list[int], list[int]]]:
-    """(groups, rows, columns) of each worker: deal the split dimension out one by one, keep it contiguous."""
-    extent = {"m": plan.m, "n": plan.n, "groups": plan.groups}[plan.split]
-    sizes = [0] * plan.workers
-    for index in range(extent):
-        sizes[index % plan.workers] += 1
-    ranges, start = [], 0
-    for size in sizes:
-        own = list(range(start, start + size))
-        start += size
-        whole = {"groups": list(range(plan.groups)), "m": list(range(plan.m)), "n": list(range(plan.n))}
-        whole[plan.split] = own
-        ranges.append((whole["groups"], whole["m"], whole["n"]))
-    return ranges
+def teams(plan: Plan) -> list[list[Work]]:
+    """The workers that share results, each with its groups, rows, columns and piece of K.
+
+    Groups, rows and columns are dealt out one by one and kept contiguous; so are the chunks of K, but each
+    worker takes as many as the first before the next gets any. A worker without work does not take part.
+    """
+    dealt = [
+        hand_out(range(plan.groups), plan.group_splits),
+        hand_out(range(plan.m), plan.m_splits),
+        hand_out(range(plan.n), plan.n_splits),
+    ]
+    chunks = [list(range(plan.k))[at : at + plan.chunk] for at in range(0, plan.k, plan.chunk)]
+    most = max(len(hand_out(range(len(chunks)), plan.k_splits)[0]), 1)
+    depths = [sum(chunks[at : at + most], []) for at in range(0, len(chunks), most)]
+    return [
+        [(groups, rows, columns, depth) for depth in depths if groups and rows and columns]
+        for groups, rows, columns in product(*dealt)
+    ]
+
+
+def hand_out(items: range, workers: int) -> list[list[int]]:
+    """Contiguous runs of ``items``, as long as dealing them out one by one makes them."""
+    sizes = [0] * workers
+    for index in items:
+        sizes[index % workers] += 1
+    starts = accumulate(sizes, initial=0)
+    return [list(items[start : start + size]) for start, size in zip(starts, sizes, strict=False)]

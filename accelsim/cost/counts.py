@@ -14,7 +14,8 @@ from accelsim.operations import Gemm
 class GemmCounts:
     """Counts of one GEMM on a whole chip, all integers.
 
-    Cycles are those of the slowest worker, all else is summed over the workers. What each count
+    Cycles are those of the slowest worker, all else is summed over the workers; ``merge_cycles`` are those
+    in which the pieces of a split K are added up, ``ring_bytes`` what passes between arrays for that. What each count
     means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are what the
     operand buffers pass on: elements in at the bits they have in memory, sums out and back at the
     accumulator's bits, each rounded up to whole bytes per GEMM.
@@ -26,6 +27,7 @@ class GemmCounts:
     compute_cycles: int
     stall_cycles: int
     drain_cycles: int
+    merge_cycles: int
     a_buffer_reads: int
     b_buffer_reads: int
     psum_writes: int
@@ -33,11 +35,13 @@ class GemmCounts:
     a_buffer_bytes: int
     b_buffer_bytes: int
     psum_bytes: int
+    ring_bytes: int
 
     @property
     def array_cycles(self) -> int:
-        """Cycles the GEMM keeps the arrays busy: fill + compute + stall + drain."""
-        return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+        """Cycles the GEMM keeps the arrays busy: fill + compute + stall + drain + merge."""
+        pipeline = self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+        return pipeline + self.merge_cycles
 
     @property
     def operand_buffer_bytes(self) -> int:
@@ -48,7 +52,7 @@ class GemmCounts:
 def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
     """Counts of ``gemm`` run by ``plan``, in closed form."""
     counts = count_plan(plan)
-    a_bytes, b_bytes, psum_bytes = edge_bytes(gemm, counts, plan.accumulator)
+    edges = edge_bytes(gemm, counts, plan.sum_bits)
     return GemmCounts(
         macs=gemm.macs,
         array_passes=counts.passes,
@@ -56,11 +60,13 @@ def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
         compute_cycles=counts.compute_cycles,
         stall_cycles=counts.stall_cycles,
         drain_cycles=counts.drain_cycles,
+        merge_cycles=counts.merge_cycles,
         a_buffer_reads=counts.a_buffer_reads,
         b_buffer_reads=counts.b_buffer_reads,
         psum_writes=counts.psum_writes,
         psum_reads=counts.psum_reads,
-        a_buffer_bytes=a_bytes,
-        b_buffer_bytes=b_bytes,
-        psum_bytes=psum_bytes,
+        a_buffer_bytes=edges.a,
+        b_buffer_bytes=edges.b,
+        psum_bytes=edges.psums,
+        ring_bytes=edges.link,
     )

@@ -12,7 +12,10 @@ from accelsim.mapping.attojoules import attojoules
 
 @dataclass(frozen=True)
 class Energy:
-    """Attojoules (10^-18 J) by component; all integers, so sums are exact in any order."""
+    """Attojoules (10^-18 J) by component; all integers, so sums are exact in any order.
+
+    ``scratchpad`` holds the ring's share too: both carry data between units on the die.
+    """
 
     mac: int
     operand_buffer: int
@@ -49,6 +52,11 @@ def scratchpad_energy_aj(traffic: Traffic, chip: Chip) -> int:
     return traffic.scratchpad_read_bytes * attojoules(
         pad.read_energy_pj_per_byte.value
     ) + traffic.scratchpad_write_bytes * attojoules(pad.write_energy_pj_per_byte.value)
+
+
+def ring_energy_aj(moved_bytes: int, chip: Chip) -> int:
+    """Energy of bytes from array to array; a chip without a ring moves none."""
+    return moved_bytes * attojoules(chip.ring.energy_pj_per_byte.value) if chip.ring else 0
 
 
 def dram_energy_aj(traffic: Traffic, chip: Chip) -> int:

@@ -11,6 +11,7 @@ from accelsim.cost.energy import (
     Energy,
     dram_energy_aj,
     operand_buffer_energy_aj,
+    ring_energy_aj,
     scratchpad_energy_aj,
     static_energy_aj,
 )
@@ -86,10 +87,11 @@ def _energy(
     gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, time: LayerTime, chip: Chip
 ) -> Energy:
     buffer_bytes = sum(each.counts.operand_buffer_bytes for each in gemms)
+    ring_bytes = sum(each.counts.ring_bytes for each in gemms)
     return Energy(
         mac=sum(each.gemm.macs * each.plan.energy_aj_per_mac for each in gemms),
         operand_buffer=operand_buffer_energy_aj(buffer_bytes, chip),
-        scratchpad=scratchpad_energy_aj(traffic, chip),
+        scratchpad=scratchpad_energy_aj(traffic, chip) + ring_energy_aj(ring_bytes, chip),
         dram=dram_energy_aj(traffic, chip),
         vector_unit=vector_energy_aj(vector, chip),
         static=static_energy_aj(time.total_cycles, chip),

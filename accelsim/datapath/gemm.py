@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.datapath.split_k import multiply_pieces
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
 from accelsim.network import Operand
-from accelsim.numerics.accumulate import Matrix, multiply
+from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import result_format
 from accelsim.numerics.formats import NumberFormat, number_format
@@ -50,7 +51,7 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
             f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
             f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
         )
-    return multiply(rule_of(plan, seed), a, b)
+    return multiply_pieces(rule_of(plan, seed), a, b)
 
 
 def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
 
 ATTOJOULES_PER_PICOJOULE = 1_000_000
 
 
+@cache
 def attojoules(picojoules: float) -> int:
     """``picojoules`` as whole attojoules (1 pJ = 10^6 aJ), half to even.
 

@@ -1,48 +1,86 @@
-"""A GEMM over the chip's arrays: cut along M, N or groups, never along K.
+"""A GEMM over the chip's arrays: cut along M, N, the groups and K at once.
 
-Every worker (one corelet's array) takes one contiguous piece; pieces differ by at most one row,
-column or group. So there are at most two sizes of piece, and the chip's counts are closed forms too.
+Every worker (one corelet's array) takes one contiguous piece of each dimension. Pieces of M, N and the
+groups differ by at most one; pieces of K are equal numbers of whole chunks, but for the last ones (the
+rule of `accelsim.numerics.accumulation`). The first pieces are the largest, so the first worker is the
+slowest: no count of a larger share is smaller. What all workers do together is a product of one sum per
+dimension, as each worker's counts are products of one factor per dimension.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 
-from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share
-from accelsim.mapping.plan import Dataflow, Plan
-
-Split = Literal["m", "n", "groups"]
-SPLITS: tuple[Split, ...] = ("m", "n", "groups")
-
-_CYCLES = ("fill_cycles", "compute_cycles", "stall_cycles", "drain_cycles")
+from accelsim.mapping.merging import Link, merge_cycles
+from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share, ceil_div
+from accelsim.mapping.plan import Dataflow, Plan, Splits
 
 
-def partition(whole: Share, split: Split, workers: int) -> tuple[tuple[int, Share], ...]:
-    """``((workers, share), ...)``, the largest share first; workers with nothing to do are left out."""
-    size, larger = divmod(getattr(whole, split), workers)
-    pieces = ((larger, size + 1), (workers - larger, size))
-    return tuple((count, replace(whole, **{split: piece})) for count, piece in pieces if count and piece)
+@cache
+def partitions(workers: int, *, split_k: bool) -> tuple[Splits, ...]:
+    """All ways to write ``workers`` as a product m x n x groups x k, the least cut K first, then groups, N."""
+    return tuple(
+        Splits(workers // (n * groups * k), n, groups, k)
+        for k in (_divisors(workers) if split_k else (1,))
+        for groups in _divisors(workers // k)
+        for n in _divisors(workers // (k * groups))
+    )
+
+
+def _divisors(number: int) -> Iterator[int]:
+    return (each for each in range(1, number + 1) if number % each == 0)
+
+
+def pieces_of_k(k: int, chunk: int, splits: int) -> tuple[int, int]:
+    """(products in the first piece, pieces that hold any) of a K in whole chunks."""
+    chunks = ceil_div(k, chunk)
+    chunks_a_piece = max(ceil_div(chunks, splits), 1)
+    return min(chunks_a_piece * chunk, k), ceil_div(chunks, chunks_a_piece)
 
 
 def count_chip(
-    whole: Share, dataflow: Dataflow, split: Split, workers: int, array: ArrayShape
+    whole: Share, dataflow: Dataflow, splits: Splits, array: ArrayShape, link: Link
 ) -> ArrayCounts:
-    """Counts of a whole GEMM: cycles of the slowest worker, everything else summed over the workers.
-
-    The slowest worker is the one with the largest share: no count of a larger share is smaller.
-    """
-    counts = [(count, DATAFLOWS[dataflow](share, array)) for count, share in partition(whole, split, workers)]
-    if not counts:
+    """Counts of a whole GEMM: cycles of the slowest worker, everything else summed over the workers."""
+    if not whole.macs:
         return ArrayCounts()
-    slowest = counts[0][1]
-    totals = {
-        item.name: getattr(slowest, item.name)
-        if item.name in _CYCLES
-        else sum(count * getattr(each, item.name) for count, each in counts)
-        for item in fields(ArrayCounts)
-    }
-    return ArrayCounts(**totals)
+    piece, members = pieces_of_k(whole.k, array.chunk, splits.k)
+    m, n, groups = (
+        ceil_div(whole.m, splits.m), ceil_div(whole.n, splits.n), ceil_div(whole.groups, splits.groups)
+    )  # fmt: skip
+    slowest = DATAFLOWS[dataflow](Share(m, piece, n, groups), array)
+    row_unit, column_unit = _block_units(dataflow, array)
+    row_blocks = _blocks(whole.m, splits.m, row_unit)
+    column_blocks = _blocks(whole.n, splits.n, column_unit)
+    chunks = ceil_div(whole.k, array.chunk)
+    merged = whole.outputs if members > 1 else 0
+    return replace(
+        slowest,
+        passes=whole.groups * chunks * row_blocks * column_blocks,
+        a_buffer_reads=whole.groups * whole.m * whole.k * column_blocks,
+        b_buffer_reads=whole.groups * whole.k * whole.n * row_blocks,
+        psum_writes=whole.outputs * chunks + merged,
+        psum_reads=whole.outputs * (chunks - members) + merged * members,
+        merge_cycles=merge_cycles(m * n * groups, members, link),
+        link_sums=merged * (members - 1),
+    )
+
+
+def _block_units(dataflow: Dataflow, array: ArrayShape) -> tuple[int | None, int | None]:
+    """Rows of A and columns of B that one pass takes; None: all of a streamed operand."""
+    if dataflow == "output_stationary":
+        return array.rows, array.output_cols
+    return (array.output_cols, None) if dataflow == "input_stationary" else (None, array.output_cols)
+
+
+def _blocks(extent: int, splits: int, unit: int | None) -> int:
+    """Blocks of ``unit`` of all pieces of ``extent``; a piece is one block where ``unit`` is None."""
+    if unit is None:
+        return min(extent, splits)
+    size, larger = divmod(extent, splits)
+    return larger * ceil_div(size + 1, unit) + (splits - larger) * ceil_div(size, unit)
 
 
 def array_shape(plan: Plan) -> ArrayShape:
@@ -53,4 +91,5 @@ def array_shape(plan: Plan) -> ArrayShape:
 def count_plan(plan: Plan) -> ArrayCounts:
     """Exact counts of the GEMM that ``plan`` maps, over all workers."""
     whole = Share(plan.m, plan.k, plan.n, plan.groups)
-    return count_chip(whole, plan.dataflow, plan.split, plan.workers, array_shape(plan))
+    link = Link(plan.link_bytes_per_cycle, plan.hop_cycles, plan.sum_bits)
+    return count_chip(whole, plan.dataflow, plan.splits, array_shape(plan), link)

@@ -94,7 +94,9 @@ class ArrayCounts:
 
     ``a_buffer_reads`` and ``b_buffer_reads`` are elements that enter the array's edge from the operand
     buffers, ``psum_writes`` sums that leave the array, one per output and chunk, ``psum_reads``
-    sums read back to have a further chunk added (all but the first).
+    sums read back to have a further chunk added (all but the first). Of a whole chip whose arrays split K
+    (`accelsim.mapping.merging`), ``merge_cycles`` pass until the pieces are added up, and ``link_sums``
+    sums cross from one array to the next; reads and writes of that addition are counted with the others.
     """
 
     passes: int = 0
@@ -106,11 +108,14 @@ class ArrayCounts:
     b_buffer_reads: int = 0
     psum_writes: int = 0
     psum_reads: int = 0
+    merge_cycles: int = 0
+    link_sums: int = 0
 
     @property
     def array_cycles(self) -> int:
         """Cycles from the first operand's entry to the last result's exit."""
-        return self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+        pipeline = self.fill_cycles + self.compute_cycles + self.stall_cycles + self.drain_cycles
+        return pipeline + self.merge_cycles
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

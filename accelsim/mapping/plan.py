@@ -6,6 +6,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary"]
+LoopOrder = Literal["m_outer", "n_outer"]
+LOOP_ORDERS: tuple[LoopOrder, ...] = ("m_outer", "n_outer")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Into how many pieces a chip's arrays cut M, N, the groups and K of a GEMM."""
+
+    m: int = 1
+    n: int = 1
+    groups: int = 1
+    k: int = 1
+
+    @property
+    def workers(self) -> int:
+        """Arrays that have a piece, where each dimension has as many elements as pieces."""
+        return self.m * self.n * self.groups * self.k
+
+    def __str__(self) -> str:
+        """``n`` where one dimension is cut, ``m 2 x k 4`` where more are, ``m`` where none is."""
+        cut = [(name, pieces) for name, pieces in vars(self).items() if pieces > 1]
+        return cut[0][0] if len(cut) == 1 else " x ".join(f"{name} {pieces}" for name, pieces in cut) or "m"
 
 
 @dataclass(frozen=True)
@@ -19,7 +41,10 @@ class Plan:
     `numerics.accumulation.Accumulation`. Everything else decides cycles and traffic.
 
     Array geometry is that of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` independent output
-    columns wide, each of those ``lanes`` products deep along K.
+    columns wide, each of those ``lanes`` products deep along K. The chip has ``workers`` such arrays;
+    ``m_splits`` x ``n_splits`` x ``group_splits`` x ``k_splits`` of them work, each on its piece. Pieces of
+    K meet on links of ``link_bytes_per_cycle`` with ``hop_cycles`` each (`accelsim.mapping.merging`; 0:
+    there are none), in sums of ``sum_bits``.
     """
 
     m: int
@@ -36,16 +61,31 @@ class Plan:
     overflow: Literal["format", "saturate", "wrap"]
     pipelined: bool
     workers: int
-    split: Literal["m", "n", "groups"]
+    m_splits: int
+    n_splits: int
+    group_splits: int
     tile_m: int
     tile_n: int
     tile_k: int
-    loop_order: Literal["m_outer", "n_outer"]
+    loop_order: LoopOrder
     energy_aj_per_mac: int
+    sum_bits: int
+    link_bytes_per_cycle: int = 0
+    hop_cycles: int = 1
     rounding: str = "format"
     alignment_bits: int | None = None
     k_splits: int = 1
     readout: str = "fp32"
+
+    @property
+    def splits(self) -> Splits:
+        """Into how many pieces each dimension is cut."""
+        return Splits(self.m_splits, self.n_splits, self.group_splits, self.k_splits)
+
+    @property
+    def split(self) -> str:
+        """The same in words: ``n``, ``m 2 x k 4``."""
+        return str(self.splits)
 
     @property
     def output_cols(self) -> int:

@@ -1,31 +1,61 @@
-"""The choice of a plan: every dataflow the chip allows times every way to cut the GEMM.
+"""The choice of a plan: the best of a space of mappings, by one of three objectives.
 
-The arrays compute while the scratchpads' ports feed them, so a choice takes the longer of its array
-cycles and the cycles in which the ports pass on what enters the arrays' edges, the result, and each
-tensor's one way from or to DRAM (further loads come with the tile, which is chosen later). The
-shortest wins, then fewest array cycles, then fewest bytes through the operand buffers, then the order
-in which the chip file lists its dataflows, then the split m, n, groups. All counts are closed forms,
-so the search is exact, takes no time to speak of and gives the same plan on every machine.
+The space, for one GEMM on one chip:
+
+- every dataflow the chip allows;
+- every way to write its number of arrays as a product of pieces of M, N, the groups and K (K only where
+  the chip has a ring, on which the pieces meet);
+- every tile of `accelsim.mapping.tiling` with both loop orders, K innermost;
+- how many products a pass adds up before they leave the array follows: stationary, what the rows hold;
+  output stationary, the chip's ``output_chunk``, else all of a piece of K.
+
+The least cost wins: ``latency`` is cycles, then energy; ``energy`` is energy, then cycles; ``edp`` is
+their product, then cycles. Then the fewest array cycles win, then the order of the chip file's
+dataflows, then the least cut K, groups, N. Costs are those of `accelsim.mapping.appraisal`.
+
+The search is exact. A choice of dataflow and pieces is first appraised with each operand loaded once,
+which no tile beats; choices are opened in that order, and the first whose bound is not below the best
+cost found ends the search. All counts are closed forms in integers, so the plan is the same everywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
 from accelsim.chip import Chip, Mode
 from accelsim.errors import InputError
+from accelsim.mapping.appraisal import Appraisal, Appraiser
 from accelsim.mapping.attojoules import attojoules
-from accelsim.mapping.edges import edge_bytes
-from accelsim.mapping.partition import SPLITS, Split, count_chip
+from accelsim.mapping.merging import Link
+from accelsim.mapping.partition import count_chip, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
-from accelsim.mapping.plan import Dataflow, Plan
-from accelsim.mapping.scratchpad import dram_bytes
-from accelsim.mapping.tiling import Tile, choose_tile
+from accelsim.mapping.plan import Dataflow, Plan, Splits
+from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads
+from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
-Choice = tuple[Dataflow, Split, ArrayShape]
+Objective = Literal["latency", "energy", "edp"]
+OBJECTIVES: tuple[Objective, ...] = ("latency", "energy", "edp")
+
+Cost = tuple[int, int, int, int]
+"""What to minimise: the objective, what breaks its ties, array cycles, place in the space."""
 
 
-def plan_gemm(gemm: Gemm, chip: Chip) -> Plan:
-    """How ``gemm`` runs on ``chip``; a pure function of the two.
+@dataclass(frozen=True)
+class Choice:
+    """A point of the space but for its tile, with its counts."""
+
+    dataflow: Dataflow
+    splits: Splits
+    array: ArrayShape
+    counts: ArrayCounts
+    first_bytes: int
+
+
+def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency") -> Plan:
+    """How ``gemm`` runs best on ``chip``; a pure function of the three.
 
     Raises InputError if no mode of the array takes the operands' formats, or if not even the
     smallest tile fits into half of the scratchpads.
@@ -33,61 +63,83 @@ def plan_gemm(gemm: Gemm, chip: Chip) -> Plan:
     mode = chip.array.mode_for(gemm.a_format, gemm.b_format)
     if mode is None:
         raise _no_mode(gemm, chip)
-    for dataflow, split, array in _ranked(gemm, chip, mode.lanes):
-        tile = choose_tile(gemm, chip, dataflow, split, array)
-        if tile is not None:
-            return _plan(gemm, chip, mode, (dataflow, split, array), tile)
-    raise InputError(
-        f"layer '{gemm.layer}' ({gemm.phase}): the smallest tile of its {gemm.m} x {gemm.k} x {gemm.n} GEMM "
-        f"does not fit into half of the scratchpads of chip '{chip.name}' ({chip.cores} x "
-        f"{chip.scratchpad.capacity_kib} KiB); raise scratchpad.capacity_kib or lower array.output_chunk"
-    )
+    sum_bits = accumulator_bits(chip.array.accumulator, gemm.a_format, gemm.b_format, gemm.k)
+    appraiser = Appraiser(gemm, chip, mode, sum_bits)
+    bounded = []
+    for place, choice in enumerate(_choices(gemm, chip, mode.lanes, sum_bits)):
+        bound = appraiser.appraise(choice.counts, (1, 1), choice.first_bytes)
+        bounded.append((_cost(bound, objective, place), choice))
+    best: tuple[Cost, Choice, Tile] | None = None
+    for bound_cost, choice in sorted(bounded, key=lambda item: item[0]):
+        if best is not None and bound_cost >= best[0]:
+            break
+        tile = choose_tile(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits)
+        if tile is None:
+            continue
+        exact = appraiser.appraise(choice.counts, _loads(gemm, tile), choice.first_bytes)
+        cost = _cost(exact, objective, bound_cost[-1])
+        if best is None or cost < best[0]:
+            best = cost, choice, tile
+    if best is None:
+        raise _no_tile(gemm, chip)
+    return _plan(gemm, chip, mode, best[1], best[2], sum_bits)
 
 
-def _ranked(gemm: Gemm, chip: Chip, lanes: int) -> list[Choice]:
-    """All choices, the best first (the sort is stable, so ties keep the order of the loops)."""
+def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:
+    cycles, energy_aj = found.total_cycles, found.energy_aj
+    if objective == "latency":
+        return cycles, energy_aj, found.array_cycles, place
+    if objective == "energy":
+        return energy_aj, cycles, found.array_cycles, place
+    return cycles * energy_aj, cycles, found.array_cycles, place
+
+
+def _loads(gemm: Gemm, tile: Tile) -> tuple[int, int]:
+    return operand_loads(gemm.m, gemm.k, gemm.n, tile) if gemm.macs else (0, 0)
+
+
+def _choices(gemm: Gemm, chip: Chip, lanes: int, sum_bits: int) -> Iterator[Choice]:
     whole = Share(gemm.m, gemm.k, gemm.n, gemm.groups)
-    ranked: list[tuple[tuple[int, int, int], Choice]] = []
+    link = link_of(chip, sum_bits)
     for dataflow in chip.array.dataflows:
-        array = _array(gemm, chip, dataflow, lanes)
-        for split in SPLITS:
-            counts = count_chip(whole, dataflow, split, chip.workers, array)
-            ranked.append((_merit(gemm, chip, counts), (dataflow, split, array)))
-    return [choice for _, choice in sorted(ranked, key=lambda item: item[0])]
+        for splits in partitions(chip.workers, split_k=chip.ring is not None):
+            array = array_of(chip, dataflow, lanes, gemm.k, splits)
+            counts = count_chip(whole, dataflow, splits, array, link)
+            shape = array.rows, array.output_cols, array.chunk
+            first = first_bytes(gemm, chip, dataflow, splits, shape) if gemm.macs else 0
+            yield Choice(dataflow, splits, array, counts, first)
 
 
-def _merit(gemm: Gemm, chip: Chip, counts: ArrayCounts) -> tuple[int, int, int]:
-    """What to minimise: cycles of array or ports, array cycles, operand-buffer bytes."""
-    a_bytes, b_bytes, psum_bytes = edge_bytes(gemm, counts, chip.array.accumulator)
-    to_and_from_dram = sum(dram_bytes(tensor, chip) for tensor in (gemm.a, gemm.b, gemm.out))
-    port_bytes = a_bytes + b_bytes + gemm.out.size_bytes + to_and_from_dram
-    port_cycles = ceil_div(port_bytes, chip.scratchpad.bandwidth_bytes_per_cycle * chip.cores)
-    array_cycles = counts.array_cycles
-    return max(array_cycles, port_cycles), array_cycles, a_bytes + b_bytes + psum_bytes
+def link_of(chip: Chip, sum_bits: int) -> Link:
+    """The ring between arrays as partial sums see it; 0 bytes a cycle where there is none."""
+    if chip.ring is None:
+        return Link(0, 1, sum_bits)
+    return Link(chip.ring.bandwidth_bytes_per_cycle, chip.ring.hop_cycles, sum_bits)
 
 
-def _array(gemm: Gemm, chip: Chip, dataflow: Dataflow, lanes: int) -> ArrayShape:
+def array_of(chip: Chip, dataflow: Dataflow, lanes: int, k: int, splits: Splits) -> ArrayShape:
     """The array and the products of K that one pass adds up before they leave it.
 
     Stationary: the rows lie along K, so a pass covers rows * lanes. Output stationary: the chip's
-    ``output_chunk``, which is whole groups of lanes, or the whole of K if that is less or unset.
+    ``output_chunk``, which is whole groups of lanes, or all of a piece of K if that is less or unset.
     """
     array = chip.array
     chunk = array.rows * lanes
     if dataflow == "output_stationary":
-        whole = max(gemm.k, 1)
-        chunk = min(array.output_chunk or whole, whole)
+        whole = max(k, 1)
+        piece = whole if splits.k == 1 else ceil_div(ceil_div(whole, lanes), splits.k) * lanes
+        chunk = min(array.output_chunk or piece, whole)
     return ArrayShape(array.rows, array.cols, array.simd, lanes, chunk, array.pipelined)
 
 
-def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile) -> Plan:
-    dataflow, split, array = choice
+def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bits: int) -> Plan:
+    array, splits, link = choice.array, choice.splits, link_of(chip, sum_bits)
     return Plan(
         m=gemm.m,
         k=gemm.k,
         n=gemm.n,
         groups=gemm.groups,
-        dataflow=dataflow,
+        dataflow=choice.dataflow,
         rows=array.rows,
         cols=array.cols,
         simd=array.simd,
@@ -97,12 +149,18 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile) -> Pla
         overflow=chip.array.overflow,
         pipelined=array.pipelined,
         workers=chip.workers,
-        split=split,
+        m_splits=splits.m,
+        n_splits=splits.n,
+        group_splits=splits.groups,
+        k_splits=splits.k,
         tile_m=tile.m,
         tile_n=tile.n,
         tile_k=tile.k,
         loop_order=tile.loop_order,
         energy_aj_per_mac=attojoules(mode.energy_pj_per_mac.value),
+        sum_bits=sum_bits,
+        link_bytes_per_cycle=link.bytes_per_cycle,
+        hop_cycles=link.hop_cycles,
         rounding=chip.array.rounding,
         alignment_bits=chip.array.alignment_bits,
         readout=chip.vector_unit.storage_format,
@@ -114,4 +172,12 @@ def _no_mode(gemm: Gemm, chip: Chip) -> InputError:
     return InputError(
         f"layer '{gemm.layer}' ({gemm.phase}): chip '{chip.name}' has no mode that multiplies "
         f"{gemm.a_format} x {gemm.b_format}; its modes take: {pairs}"
+    )
+
+
+def _no_tile(gemm: Gemm, chip: Chip) -> InputError:
+    return InputError(
+        f"layer '{gemm.layer}' ({gemm.phase}): the smallest tile of its {gemm.m} x {gemm.k} x {gemm.n} GEMM "
+        f"does not fit into half of the scratchpads of chip '{chip.name}' ({chip.cores} x "
+        f"{chip.scratchpad.capacity_kib} KiB); raise scratchpad.capacity_kib or lower array.output_chunk"
     )

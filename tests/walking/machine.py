@@ -27,6 +27,7 @@ class Meter:
     b_buffer_reads: int = 0
     psum_writes: int = 0
     psum_reads: int = 0
+    link_sums: int = 0
 
 
 @dataclass
@@ -131,9 +132,9 @@ class Machine:
         self.column_skew = [DelayLine(col) for col in range(plan.cols)]
         self.cycle_number = 0
 
-    def run(self, groups: list[int], rows: list[int], columns: list[int]) -> None:
-        """Walk all passes over these outputs, until the last result has left."""
-        self.passes = list(self.passes_of(groups, rows, columns))
+    def run(self, groups: list[int], rows: list[int], columns: list[int], depth: list[int]) -> None:
+        """Walk all passes over these outputs and this piece of K, until the last result has left."""
+        self.passes = list(self.passes_of(groups, rows, columns, depth))
         self.results_left = [self.results_of(each) for each in self.passes]
         while any(self.results_left):
             self.cycle()

@@ -20,11 +20,13 @@ class OutputStationary(Machine):
         self.released = [-1] * cols
         self.stream_pass, self.line, self.last_wave_cycle = 0, 0, 0
 
-    def passes_of(self, groups: list[int], rows: list[int], columns: list[int]) -> Iterator[Pass]:
+    def passes_of(
+        self, groups: list[int], rows: list[int], columns: list[int], piece: list[int]
+    ) -> Iterator[Pass]:
         for group in groups:
             for row_block in pieces(rows, self.plan.rows):
                 for column_block in pieces(columns, self.plan.cols * self.plan.simd):
-                    for chunk, depth in enumerate(pieces(list(range(self.plan.k)), self.plan.chunk)):
+                    for chunk, depth in enumerate(pieces(piece, self.plan.chunk)):
                         yield Pass(group, row_block, column_block, chunk, depth)
 
     def results_of(self, each: Pass) -> int:

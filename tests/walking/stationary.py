@@ -26,11 +26,13 @@ class Stationary(Machine):
         self.load_pass, self.load_step = 0, 0
         self.stream_pass, self.line = 0, 0
 
-    def passes_of(self, groups: list[int], rows: list[int], columns: list[int]) -> Iterator[Pass]:
+    def passes_of(
+        self, groups: list[int], rows: list[int], columns: list[int], piece: list[int]
+    ) -> Iterator[Pass]:
         held, streamed = (rows, columns) if self.holds_a else (columns, rows)
         for group in groups:
             for block in pieces(held, self.plan.cols * self.plan.simd):
-                for chunk, depth in enumerate(pieces(list(range(self.plan.k)), self.plan.chunk)):
+                for chunk, depth in enumerate(pieces(piece, self.plan.chunk)):
                     if streamed:
                         yield Pass(group, streamed, block, chunk, depth)
 
