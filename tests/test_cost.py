@@ -117,8 +117,8 @@ def three_bits(value: Fraction) -> Fraction:
 
 def in_order(plan: Plan, left: list[Fraction], right: list[Fraction]) -> Fraction:
     """One output element, addition by addition."""
-    chunks_a_piece = -(-(-(-plan.k // plan.chunk)) // plan.k_splits)
-    piece = max(chunks_a_piece, 1) * plan.chunk
+    chunks = len(range(0, plan.k, plan.chunk))
+    piece = max(-(-chunks // plan.k_splits), 1) * plan.chunk
     result = Fraction(0)
     for start in range(0, plan.k, piece):
         outer = Fraction(0)

@@ -10,7 +10,7 @@ import pytest
 from hand_plan import hand_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from priced_chip import ALL_DATAFLOWS, WIDE_PORT_BYTES, priced_chip
+from priced_chip import WIDE_PORT_BYTES, priced_chip
 from walk import teams
 
 from accelsim.chip import Chip

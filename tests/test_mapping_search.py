@@ -51,9 +51,8 @@ def arrangements(gemm: Gemm, chip: Chip, given_plan: Plan) -> Iterator[Plan]:
             lane_groups = -(-gemm.k // given_plan.lanes)
             piece = gemm.k if k == 1 else -(-lane_groups // k) * given_plan.lanes
             chunk = min(chip.array.output_chunk or piece, gemm.k)
-        yield replace(
-            given_plan, dataflow=dataflow, m_splits=m, n_splits=n, group_splits=groups, k_splits=k, chunk=chunk
-        )
+        splits = {"m_splits": m, "n_splits": n, "group_splits": groups, "k_splits": k}
+        yield replace(given_plan, dataflow=dataflow, chunk=chunk, **splits)
 
 
 def tilings(gemm: Gemm, chip: Chip, plan: Plan) -> Iterator[Plan]:
@@ -100,7 +99,9 @@ def price(gemm: Gemm, chip: Chip, plan: Plan) -> dict[str, int]:
 
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
-def test_no_plan_of_the_space_is_better(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_no_plan_of_the_space_is_better(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     """Every dataflow, cut, tile and loop order, priced in full: none costs less, for any objective."""
     draw = data.draw
     chip = priced_chip(
@@ -130,8 +131,8 @@ def test_no_walked_plan_is_faster(tmp_path_factory: pytest.TempPathFactory, data
         tmp_path_factory.mktemp("c"),
         rows=draw(st.integers(1, 3)), cols=2, lanes=draw(st.integers(1, 2)), cores=draw(st.integers(1, 4)),
         output_chunk=draw(st.sampled_from([None, 2])), pipelined=draw(st.booleans()),
-        scratchpad_bandwidth=WIDE_PORT_BYTES, dram_bandwidth=1e6, ring_bandwidth=draw(st.sampled_from([1, 9])),
-        hop_cycles=draw(st.integers(1, 2)),
+        scratchpad_bandwidth=WIDE_PORT_BYTES, dram_bandwidth=1e6,
+        ring_bandwidth=draw(st.sampled_from([1, 9])), hop_cycles=draw(st.integers(1, 2)),
     )  # fmt: skip
     gemm = gemm_of(
         draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 5)), draw(st.integers(1, 2))
@@ -143,10 +144,10 @@ def test_no_walked_plan_is_faster(tmp_path_factory: pytest.TempPathFactory, data
 
 def walked_cycles(plan: Plan) -> int:
     """Cycles of the register-by-register walk on random integers."""
-    source = random.Random(3)
+    source, groups = random.Random(3), range(plan.groups)
 
     def matrices(rows: int, cols: int) -> Any:
-        made = [[[source.randint(-8, 7) for _ in range(cols)] for _ in range(rows)] for _ in range(plan.groups)]
+        made = [[[source.randint(-8, 7) for _ in range(cols)] for _ in range(rows)] for _ in groups]
         return made[0] if plan.groups == 1 else made
 
     return walk(plan, matrices(plan.m, plan.k), matrices(plan.k, plan.n), lambda value: value).cycles

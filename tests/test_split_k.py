@@ -1,4 +1,4 @@
-"""Pieces of K by fast kernels and their sums, against the kernel that does every addition as it is defined."""
+"""Pieces of K by fast kernels and their sums, against the kernel that adds as it is defined."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def test_pieces_of_codes_have_the_defined_bits(
     splits=st.integers(2, 9),
     seed=st.integers(0, 999),
 )
-def test_pieces_of_wide_numbers_have_the_defined_bits(
-    name: str, spread: int, splits: int, seed: int
-) -> None:
+def test_pieces_of_wide_numbers_have_the_defined_bits(name: str, spread: int, splits: int, seed: int) -> None:
     """16-bit operands whose sums round at every step, cancel, and overflow where the spread is large."""
     rule = Accumulation(1, 8, name, k_splits=splits)
     check(rule, numbers(seed, name, (4, 64), spread), numbers(seed + 1, name, (64, 5), spread))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, product
+from itertools import accumulate, chain, product
 from typing import Any
 
 from walking.chain import merge
@@ -100,7 +100,7 @@ def teams(plan: Plan) -> list[list[Work]]:
     ]
     chunks = [list(range(plan.k))[at : at + plan.chunk] for at in range(0, plan.k, plan.chunk)]
     most = max(len(hand_out(range(len(chunks)), plan.k_splits)[0]), 1)
-    depths = [sum(chunks[at : at + most], []) for at in range(0, len(chunks), most)]
+    depths = [list(chain(*chunks[at : at + most])) for at in range(0, len(chunks), most)]
     return [
         [(groups, rows, columns, depth) for depth in depths if groups and rows and columns]
         for groups, rows, columns in product(*dealt)

@@ -15,10 +15,10 @@ class GemmCounts:
     """Counts of one GEMM on a whole chip, all integers.
 
     Cycles are those of the slowest worker, all else is summed over the workers; ``merge_cycles`` are those
-    in which the pieces of a split K are added up, ``ring_bytes`` what passes between arrays for that. What each count
-    means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are what the
-    operand buffers pass on: elements in at the bits they have in memory, sums out and back at the
-    accumulator's bits, each rounded up to whole bytes per GEMM.
+    in which the pieces of a split K are added up, ``ring_bytes`` what passes between arrays for that. What
+    each count means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are
+    what the operand buffers pass on: elements in at the bits they have in memory, sums out and back at
+    the accumulator's bits, each rounded up to whole bytes per GEMM.
     """
 
     macs: int

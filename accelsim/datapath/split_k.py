@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from accelsim.numerics.accumulate import Matrix, multiply
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT
-from accelsim.numerics.formats import NumberFormat
+from accelsim.numerics.formats import NumberFormat, number_format
 
 _DOUBLE_BITS = 53  # significand of a float64
 
@@ -27,7 +27,7 @@ def multiply_pieces(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[A
     piece = rule.piece(k)
     if piece >= k or not _adds_innocuously(rule) or min(a.array.shape[0], b.array.shape[1]) == 0:
         return multiply(rule, a, b)
-    fmt, whole = rule.format, replace(rule, k_splits=1)
+    fmt, whole = number_format(rule.accumulator), replace(rule, k_splits=1)
     total: NDArray[np.float64] | None = None
     kernels = set()
     for start in range(0, k, piece):

@@ -20,7 +20,7 @@ from accelsim.mapping.plan import Dataflow, Plan, Splits
 
 @cache
 def partitions(workers: int, *, split_k: bool) -> tuple[Splits, ...]:
-    """All ways to write ``workers`` as a product m x n x groups x k, the least cut K first, then groups, N."""
+    """All ways to write ``workers`` as m x n x groups x k, the least cut K first, then groups, then N."""
     return tuple(
         Splits(workers // (n * groups * k), n, groups, k)
         for k in (_divisors(workers) if split_k else (1,))

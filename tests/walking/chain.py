@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from walking.machine import Number, OuterAccumulator, Place, Rounding
-
 from accelsim.mapping.plan import Plan
+from walking.machine import Number, OuterAccumulator, Place, Rounding
 
 
 @dataclass
