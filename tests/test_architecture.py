@@ -52,6 +52,9 @@ SUMS_ALLOWED = {
     ("accelsim/run/gemm_report.py", "gemm_report"): "calls our own matmul",
     ("accelsim/run/chip_executor.py", "multiply"): "counts the GEMMs so far, which are integers",
     ("accelsim/run/recording.py", "cost_of_step"): "adds cycles and attojoules, which are integers",
+    ("accelsim/datapath/activity.py", "observe"): "counts products, which are integers",
+    ("accelsim/datapath/activity.py", "_stream"): "counts zeros, which are integers",
+    ("accelsim/datapath/activity.py", "_ones"): "counts bits, which are integers",
     ("accelsim/run/loop.py", "_hits"): "counts hits, which are integers",
     ("accelsim/run/loop.py", "_loss"): "a mean for the record; no number of the run follows from it",
 }

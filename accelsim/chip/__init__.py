@@ -2,9 +2,19 @@
 
 from accelsim.chip.loading import load_chip
 from accelsim.chip.quantity import Evidence, PositiveQuantity, Quantity
-from accelsim.chip.schema import Chip, DataflowName, Dram, MacArray, Mode, Scratchpad, VectorUnit
+from accelsim.chip.schema import (
+    ActivityModel,
+    Chip,
+    DataflowName,
+    Dram,
+    MacArray,
+    Mode,
+    Scratchpad,
+    VectorUnit,
+)
 
 __all__ = [
+    "ActivityModel",
     "Chip",
     "DataflowName",
     "Dram",

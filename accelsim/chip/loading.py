@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from accelsim.chip.schema import Chip
@@ -26,6 +27,7 @@ def load_chip(name_or_path: str | Path) -> Chip:
     _check_adder(chip, document)
     _check_modes(chip, document)
     _check_output_chunk(chip, document)
+    _check_activity(chip, document)
     _check_scratchpad(chip, document)
     chip._source_text = document.text
     chip._source_name = document.path.name
@@ -85,6 +87,21 @@ def _check_output_chunk(chip: Chip, document: YamlDocument) -> None:
         if chunk is not None and chunk % mode.lanes:
             message = f"must be a multiple of the {mode.lanes} lanes of mode '{mode.name}', got {chunk}"
             raise _mistake(document, ("array", "output_chunk"), message)
+
+
+def _check_activity(chip: Chip, document: YamlDocument) -> None:
+    """Zero fractions rise from 0, and each has its energy."""
+    model = chip.array.activity
+    if model is None:
+        return
+    place: KeyPath = ("array", "activity")
+    zeros = model.zero_fractions
+    if zeros[0] != 0 or any(left >= right for left, right in pairwise(zeros)):
+        message = f"must start at 0 and rise, got {', '.join(f'{zero:g}' for zero in zeros)}"
+        raise _mistake(document, (*place, "zero_fractions"), message)
+    if len(model.energy_ratios) != len(zeros):
+        message = f"must be as many as the {len(zeros)} zero_fractions, got {len(model.energy_ratios)}"
+        raise _mistake(document, (*place, "energy_ratios"), message)
 
 
 def _check_scratchpad(chip: Chip, document: YamlDocument) -> None:

@@ -30,6 +30,12 @@ class Quantity(Part):
     evidence: Evidence = Field(description="published, measured, derived or estimated")
 
 
+class ShareQuantity(Quantity):
+    """A part of a whole."""
+
+    value: float = Field(ge=0, le=1, allow_inf_nan=False, description="the number itself")
+
+
 class PositiveQuantity(Quantity):
     """A physical number that cannot be zero."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from accelsim.chip.quantity import Part, PositiveQuantity, Quantity, Text
+from accelsim.chip.quantity import Evidence, Part, PositiveQuantity, Quantity, ShareQuantity, Text
 from accelsim.yamlfile import split_unit
 
 DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary"]
@@ -16,6 +16,8 @@ SumRounding = Literal[
 ]
 Geometry = Annotated[int, Field(ge=1, le=4096)]
 Cycles = Annotated[int, Field(ge=1, le=4096)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=0, le=100)]
 
 
 class Mode(Part):
@@ -34,6 +36,28 @@ class Mode(Part):
         return (a_format, b_format) in self.operands or (b_format, a_format) in self.operands
 
 
+class ActivityModel(Part):
+    """MAC energy against the share of products with a zero operand, over ``energy_pj_per_mac``.
+
+    ``energy_ratios`` stand at ``zero_fractions``, which rise from 0. ``stated_zero_fraction`` is what an
+    estimate assumes; a run measures. ``toggle_share`` is the part of the energy that goes with the toggles
+    of the operands' bits.
+    """
+
+    zero_fractions: tuple[Share, ...] = Field(min_length=2)
+    energy_ratios: tuple[Ratio, ...] = Field(min_length=2)
+    source: Text
+    evidence: Evidence
+    stated_zero_fraction: ShareQuantity
+    toggle_share: ShareQuantity | None = None
+
+    @property
+    def end_of_curve(self) -> Quantity:
+        """The last energy ratio, which stands for the curve in the list of sources."""
+        text = f"at {self.zero_fractions[-1]:g} zeros: {self.source}"
+        return Quantity(value=self.energy_ratios[-1], source=text, evidence=self.evidence)
+
+
 class MacArray(Part):
     """The PE array of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` output columns wide.
 
@@ -43,7 +67,8 @@ class MacArray(Part):
     exponent; None: it drops nothing (`numerics.accumulation`).
 
     ``output_chunk`` is the number of products per drained sum in output_stationary; None: all of K.
-    ``pipelined``: passes follow back to back; else one fold ends before the next begins.
+    ``pipelined``: passes follow back to back; else one fold ends before the next begins. ``activity``:
+    how the operands' values change the energy of a MAC; without it they do not.
     """
 
     rows: Geometry
@@ -58,6 +83,7 @@ class MacArray(Part):
     pipelined: bool
     area_um2_per_pe: PositiveQuantity
     modes: tuple[Mode, ...] = Field(min_length=1)
+    activity: ActivityModel | None = None
 
     @property
     def output_cols(self) -> int:
@@ -203,6 +229,8 @@ def _quantities(value: Any, key: str, unit: str) -> Iterator[tuple[str, str, Qua
     if isinstance(value, Quantity):
         yield key, unit, value
     elif isinstance(value, Part):
+        if isinstance(value, ActivityModel):
+            yield f"{key}.energy_ratios", "", value.end_of_curve
         for name in type(value).model_fields:
             inner = f"{key}.{name}" if key else name
             yield from _quantities(getattr(value, name), inner, split_unit(name)[1] or unit)

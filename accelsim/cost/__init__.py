@@ -1,5 +1,6 @@
 """Plan x Chip -> exact counts -> cycles, joules and square millimetres."""
 
+from accelsim.cost.activity import energy_ratio, mac_energy_aj, stated_ratio
 from accelsim.cost.area import AreaBreakdown, chip_area
 from accelsim.cost.counts import GemmCounts, count_gemm
 from accelsim.cost.energy import Energy
@@ -19,8 +20,11 @@ __all__ = [
     "Traffic",
     "chip_area",
     "count_gemm",
+    "energy_ratio",
     "grid_record",
     "load_grid",
+    "mac_energy_aj",
     "price_layer",
     "price_step",
+    "stated_ratio",
 ]

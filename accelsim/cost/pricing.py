@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from accelsim.chip import Chip
+from accelsim.cost.activity import mac_energy_aj, stated_ratio
 from accelsim.cost.counts import count_gemm
 from accelsim.cost.energy import (
     Energy,
@@ -86,10 +87,11 @@ def _ideal_cycles(cost: GemmCost) -> Fraction:
 def _energy(
     gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, time: LayerTime, chip: Chip
 ) -> Energy:
+    ratio = stated_ratio(chip)
     buffer_bytes = sum(each.counts.operand_buffer_bytes for each in gemms)
     ring_bytes = sum(each.counts.ring_bytes for each in gemms)
     return Energy(
-        mac=sum(each.gemm.macs * each.plan.energy_aj_per_mac for each in gemms),
+        mac=sum(mac_energy_aj(each.gemm.macs, each.plan.energy_aj_per_mac, ratio) for each in gemms),
         operand_buffer=operand_buffer_energy_aj(buffer_bytes, chip),
         scratchpad=scratchpad_energy_aj(traffic, chip) + ring_energy_aj(ring_bytes, chip),
         dram=dram_energy_aj(traffic, chip),

@@ -90,6 +90,27 @@ class TensorRecord(_Frozen):
     scale: Loss
 
 
+class ActivityRecord(_Frozen):
+    """What the operands of one layer and phase did in the observed step of one epoch.
+
+    ``idle_products``: those with a zero operand. ``toggle_fraction``: of the operands' bits at the MACs'
+    inputs, from one product to the next in array order; ``independent_toggle_fraction``: the same if random
+    codes with as many zeros streamed. MAC energy of the step as the chip's file states it and as measured.
+    """
+
+    epoch: PositiveCount
+    layer: str
+    phase: Phase
+    products: PositiveCount
+    idle_products: Count
+    a_zero_fraction: Fraction
+    b_zero_fraction: Fraction
+    toggle_fraction: Fraction
+    independent_toggle_fraction: Fraction
+    stated_mac_aj: Count
+    measured_mac_aj: Count
+
+
 class TrainingRecord(_Frozen):
     """What was learnt: the history, the digest of the final weights, the kernels that computed it."""
 
@@ -99,6 +120,7 @@ class TrainingRecord(_Frozen):
     weight_digest: str
     kernels: dict[str, Count]
     tensors: tuple[TensorRecord, ...]
+    activity: tuple[ActivityRecord, ...] = ()
 
 
 class EnergyRecord(_Frozen):

@@ -27,6 +27,7 @@ from accelsim.numerics.quantise import largest_magnitude
 from accelsim.numerics.random_bits import random_words, stream_key, uniform
 from accelsim.operations import Gemm, TensorFormats
 from accelsim.recipe import Recipe
+from accelsim.run.activity_meter import ActivityMeter
 from accelsim.run.state import TrainingState
 
 F32 = NDArray[np.float32]
@@ -57,6 +58,7 @@ class ChipExecutor:
         self.training = True
         self.gradients_by_key: dict[str, F32] = {}
         self.observed: dict[tuple[str, str], dict[str, float]] | None = None
+        self.activity: ActivityMeter | None = None
         self._chip = chip
         self._seed = seed
         self._sums_key = stream_key(seed, "sums")
@@ -68,6 +70,11 @@ class ChipExecutor:
         self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
         self._largest: dict[str, float] = {}
         self._masks_drawn = 0
+
+    def watch(self, *, closely: bool) -> None:
+        """From the next step on: note how tensors fare and what operands do, from nothing; or do not."""
+        self.observed = {} if closely else None
+        self.activity = ActivityMeter(self._chip) if closely else None
 
     def begin(self, *, training: bool) -> None:
         """Start a step: nothing kept, no gradients."""
@@ -189,6 +196,8 @@ class ChipExecutor:
         plan = self._plans.get(gemm)
         if plan is None:
             plan = self._plans[gemm] = plan_gemm(gemm, self._chip)
+        if self.activity is not None and self.training:
+            self.activity.note(gemm, plan, a, b)
         products_before = sum(self.state.kernels.values())
         seed = int(random_words(self._sums_key, 1, products_before)[0])
         result, kernel = scaled_product(plan, a, b, self._recipe.storage, seed)

@@ -80,7 +80,7 @@ class TrainingRun:
         loss_sum = correct = 0.0
         for step in range(self._steps):
             chosen = order[step * self._workload.batch : (step + 1) * self._workload.batch]
-            self._executor.observed = {} if step == self._steps - 1 else None
+            self._executor.watch(closely=step == self._steps - 1)
             x, labels = self._train[0][chosen], self._train[1][chosen]
             loss, hits = self._step(x, labels, number - 1 + step / self._steps)
             loss_sum, correct = loss_sum + loss, correct + hits
@@ -122,6 +122,8 @@ class TrainingRun:
             {"epoch": number, "layer": layer, "role": role, **observed}
             for (layer, role), observed in (self._executor.observed or {}).items()
         ]
+        if self._executor.activity is not None:
+            self._state.activity += self._executor.activity.rows(number)
         self._state.epochs.append(
             {
                 "epoch": number,

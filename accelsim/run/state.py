@@ -32,7 +32,8 @@ class TrainingState:
 
     ``parameters``: those of the network and the trained activation clip of each quantised layer.
     ``gradient_exponents``: power-of-two gradient scales by layer. ``epochs``: one mapping of the
-    record's epoch fields per finished epoch; ``tensors`` and ``kernels`` likewise for the record.
+    record's epoch fields per finished epoch; ``tensors``, ``activity`` and ``kernels`` likewise for the
+    record.
     """
 
     parameters: dict[Key, F32]
@@ -41,6 +42,7 @@ class TrainingState:
     step: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
     tensors: list[dict[str, Any]] = field(default_factory=list)
+    activity: list[dict[str, Any]] = field(default_factory=list)
     kernels: dict[str, int] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -98,6 +100,7 @@ def save_checkpoint(path: str | Path, state: TrainingState, identity: str) -> No
         "step": state.step,
         "epochs": state.epochs,
         "tensors": state.tensors,
+        "activity": state.activity,
         "kernels": state.kernels,
     }
     arrays: dict[str, Any] = {f"parameter/{key}": value for key, value in state.parameters.items()}
@@ -144,6 +147,6 @@ def _unpacked(content: bytes) -> tuple[str, TrainingState]:
         parts[kind][name] = value
     state = TrainingState(
         parts["parameter"], parts["optimizer"], notes["gradient_exponents"], notes["step"],
-        notes["epochs"], notes["tensors"], notes["kernels"],
+        notes["epochs"], notes["tensors"], notes["activity"], notes["kernels"],
     )  # fmt: skip
     return notes["identity"], state

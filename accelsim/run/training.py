@@ -96,4 +96,5 @@ def _history(state: TrainingState) -> dict[str, Any]:
         "weight_digest": state.digest(),
         "kernels": state.kernels,
         "tensors": state.tensors,
+        "activity": state.activity,
     }
