@@ -27,7 +27,7 @@ FLOORS = (
     ("run",),
     ("report",),
     ("api",),
-    ("rtl",),
+    ("rtl", "validation"),
     ("cli",),
     ("__main__",),
 )

@@ -30,6 +30,9 @@ class Mode(Part):
     operands: tuple[tuple[Text, Text], ...] = Field(min_length=1)
     lanes: int = Field(ge=1, le=64)
     energy_pj_per_mac: PositiveQuantity
+    area_um2_alone: PositiveQuantity | None = Field(
+        default=None, description="area of a PE that has this mode only, for comparisons at equal area"
+    )
 
     def takes(self, a_format: str, b_format: str) -> bool:
         """Whether the mode multiplies these two formats, in either order."""
@@ -58,6 +61,16 @@ class ActivityModel(Part):
         return Quantity(value=self.energy_ratios[-1], source=text, evidence=self.evidence)
 
 
+class LocalStore(Part):
+    """What a PE of a row-stationary array holds, in words, and the bus that fills it with filters."""
+
+    word_bytes: int = Field(ge=1, le=8)
+    input_words: int = Field(ge=1, le=2**16)
+    filter_words: int = Field(ge=1, le=2**16)
+    sum_words: int = Field(ge=1, le=2**16)
+    filter_words_per_cycle: int = Field(ge=1, le=2**12)
+
+
 class MacArray(Part):
     """The PE array of one corelet: ``rows`` x ``cols`` PEs, each ``simd`` output columns wide.
 
@@ -82,6 +95,7 @@ class MacArray(Part):
     output_chunk: int | None = Field(default=None, ge=1)
     pipelined: bool
     area_um2_per_pe: PositiveQuantity
+    local_store: LocalStore | None = None
     modes: tuple[Mode, ...] = Field(min_length=1)
     activity: ActivityModel | None = None
 

@@ -1,0 +1,53 @@
+"""What a run came to: the numbers that any published quantity is worked out from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+AJ_PER_J = 10**18
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run, all layers one after another.
+
+    ``cycles`` at ``clock_mhz``; ``array_cycles`` those in which the arrays are busy; ``stream_cycles``
+    those in which operands stream through the arrays, without fill, stall and drain; ``ideal_cycles`` with
+    every PE busy in every cycle; ``on_chip_aj`` and ``dram_aj`` energies in attojoules.
+    """
+
+    samples: int
+    macs: int
+    cycles: Fraction
+    array_cycles: int
+    stream_cycles: int
+    ideal_cycles: Fraction
+    clock_mhz: Fraction
+    on_chip_aj: Fraction
+    dram_aj: int
+    dram_bytes: int
+
+    @property
+    def seconds(self) -> Fraction:
+        """Time from the first operand's request to the last result."""
+        return self.cycles / (self.clock_mhz * 10**6)
+
+    @property
+    def on_chip_w(self) -> float:
+        """Mean power of the chip without its DRAM."""
+        return float(self.on_chip_aj / AJ_PER_J / self.seconds)
+
+    @property
+    def total_w(self) -> float:
+        """Mean power with DRAM."""
+        return float((self.on_chip_aj + self.dram_aj) / AJ_PER_J / self.seconds)
+
+    @property
+    def tops(self) -> float:
+        """Useful tera-operations a second, 1 MAC = 2 operations."""
+        return float(2 * self.macs / self.seconds / 10**12)
+
+    def with_energy_scaled(self, factor: float) -> Outcome:
+        """The same run with all energy but DRAM's times ``factor``."""
+        return replace(self, on_chip_aj=self.on_chip_aj * Fraction(factor))

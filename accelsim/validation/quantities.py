@@ -1,0 +1,69 @@
+"""Quantities of a run by name: unit, and how each follows from chip and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accelsim.chip import Chip
+from accelsim.errors import unknown
+from accelsim.validation.outcome import AJ_PER_J, Outcome
+from accelsim.validation.schema import QuantityName
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Unit and name for tables, and the value of an outcome (None where it does not follow from one)."""
+
+    name: str
+    unit: str
+    of: Callable[[Outcome], float] | None = None
+
+
+QUANTITIES: dict[QuantityName, Quantity] = {
+    "peak_tops": Quantity("peak", "T(FL)OPS"),
+    "peak_macs_per_dram_byte": Quantity("ridge", "MACs per byte of DRAM"),
+    "macs": Quantity("useful multiply-accumulates", "MACs", lambda run: run.macs),
+    "cycles": Quantity("cycles", "cycles", lambda run: float(run.cycles)),
+    "array_cycles": Quantity("array cycles", "cycles", lambda run: run.array_cycles),
+    "stream_cycles": Quantity("streaming cycles", "cycles", lambda run: run.stream_cycles),
+    "latency_ms": Quantity("latency", "ms", lambda run: float(run.seconds * 1000)),
+    "samples_per_s": Quantity("throughput", "samples/s", lambda run: float(run.samples / run.seconds)),
+    "tops": Quantity("sustained speed", "T(FL)OPS", lambda run: run.tops),
+    "utilization": Quantity("utilization", "of peak", lambda run: float(run.ideal_cycles / run.cycles)),
+    "power_mw": Quantity("power without DRAM", "mW", lambda run: run.on_chip_w * 1000),
+    "power_with_dram_mw": Quantity("power with DRAM", "mW", lambda run: run.total_w * 1000),
+    "tops_per_w": Quantity("efficiency without DRAM", "T(FL)OPS/W", lambda run: run.tops / run.on_chip_w),
+    "tops_per_w_with_dram": Quantity(
+        "efficiency with DRAM", "T(FL)OPS/W", lambda run: run.tops / run.total_w
+    ),
+    "energy_mj": Quantity("energy without DRAM", "mJ", lambda run: float(run.on_chip_aj * 1000 / AJ_PER_J)),
+    "dram_mb": Quantity("DRAM traffic", "MB", lambda run: run.dram_bytes / 1e6),
+    "speedup": Quantity("speedup", "x"),
+    "speedup_at_equal_area": Quantity("speedup at equal area", "x"),
+    "co2e_tonnes": Quantity("emissions", "t CO2e"),
+}
+
+ENERGIES: frozenset[QuantityName] = frozenset(
+    ("power_mw", "power_with_dram_mw", "tops_per_w", "tops_per_w_with_dram", "energy_mj")
+)
+"""Quantities that a calibration of the chip's energy changes."""
+
+
+def of_outcome(quantity: QuantityName, outcome: Outcome) -> float:
+    """The value of a quantity that follows from one run."""
+    function = QUANTITIES[quantity].of
+    assert function is not None, quantity
+    return function(outcome)
+
+
+def of_chip(quantity: QuantityName, chip: Chip, mode_name: str) -> float:
+    """A peak of ``chip`` in one mode. Raises `InputError` for a mode it does not have."""
+    modes = {mode.name: mode for mode in chip.array.modes}
+    if mode_name not in modes:
+        raise unknown("mode", mode_name, modes, f"chip {chip.name}")
+    mode = modes[mode_name]
+    if quantity == "peak_tops":
+        return chip.peak_tops(mode)
+    bytes_per_us = chip.dram.bandwidth_gb_per_s.value * 1000
+    return chip.macs_per_cycle(mode) * chip.clock_mhz.value / bytes_per_us

@@ -1,0 +1,176 @@
+"""`Run` -> `Outcome`, by the same program, plans and prices as an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from accelsim.chip import Chip, load_chip
+from accelsim.cost import LayerCost, price_step
+from accelsim.errors import InputError, unknown
+from accelsim.mapping import plan_gemm
+from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
+from accelsim.mapping.plan import Dataflow
+from accelsim.numerics.formats import number_format
+from accelsim.operations import Gemm, LayerWork, Tensor
+from accelsim.program import compile_program
+from accelsim.recipe import load_recipe
+from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles
+from accelsim.validation.outcome import Outcome
+from accelsim.validation.row_stationary import row_stationary_layers
+from accelsim.validation.schema import GemmSize, Run
+from accelsim.workload import Workload, load_workload
+
+
+def run_chip(run: Run) -> Chip:
+    """The chip of a run, at the clock that the run asks for."""
+    assert run.chip is not None
+    chip = load_chip(run.chip)
+    if run.clock_mhz is None:
+        return chip
+    clock = chip.clock_mhz.model_copy(update={"value": run.clock_mhz})
+    return chip.model_copy(update={"clock_mhz": clock})
+
+
+def run_workload(run: Run, name: str) -> Workload:
+    """A workload of a run, with the run's mini-batch."""
+    return load_workload(name).adjusted(batch=run.batch)
+
+
+def run_outcome(run: Run) -> Outcome:
+    """Do what ``run`` says; of ``workloads``, use `run_outcomes`."""
+    if run.array is not None:
+        assert run.gemm is not None
+        return _bare_outcome(run, run.gemm)
+    chip = run_chip(run)
+    if run.gemm is not None:
+        return _outcome(run, chip, [gemm_work(run.gemm)], samples=run.gemm.m)
+    assert run.workload is not None
+    return workload_outcome(run, chip, run.workload)
+
+
+def run_outcomes(run: Run) -> list[Outcome]:
+    """One outcome for each of the run's ``workloads``."""
+    chip = run_chip(run)
+    return [workload_outcome(run, chip, name) for name in run.workloads]
+
+
+def workload_outcome(run: Run, chip: Chip, name: str) -> Outcome:
+    """A workload on ``chip``."""
+    workload = run_workload(run, name)
+    if run.model == "row_stationary":
+        return row_stationary_outcome(run, chip, workload)
+    works = wanted_works(run, chip, workload)
+    if run.model == "nvdla_sheet":
+        cycles = nvdla_sheet_cycles(workload, chip, run.layers)
+        return replace(_outcome(run, chip, works, workload.batch), cycles=cycles)
+    return _outcome(run, chip, works, workload.batch)
+
+
+def wanted_works(run: Run, chip: Chip, workload: Workload) -> list[LayerWork]:
+    """The part of a training step that the run is about. Raises `InputError` for an unknown layer."""
+    program = compile_program(workload, load_recipe(run.recipe or chip.recipe))
+    works: Sequence[LayerWork] = program.works
+    if run.work == "inference":
+        works = [_inference(work) for work in works if work.phase == "forward" and work.layer != "loss"]
+    names = {work.layer for work in works}
+    for layer in run.layers:
+        if layer not in names:
+            raise unknown("layer", layer, names, f"workload {workload.name}")
+    return [
+        work for work in works if work.phase in run.phases and (not run.layers or work.layer in run.layers)
+    ]
+
+
+def _inference(work: LayerWork) -> LayerWork:
+    """Forward work with nothing kept for a backward pass: codes are handed on, masks are not made."""
+    operands = {gemm.a.name for gemm in work.gemms}
+    kept = [tensor for tensor in work.writes if tensor.residence != "saved" or tensor.name in operands]
+    return replace(work, writes=tuple(_handed_on(tensor) for tensor in kept))
+
+
+def _handed_on(tensor: Tensor) -> Tensor:
+    return replace(tensor, residence="stream") if tensor.residence == "saved" else tensor
+
+
+def gemm_work(size: GemmSize) -> LayerWork:
+    """A GEMM by itself: operands from DRAM once, the result back to it."""
+    a_bits, b_bits = number_format(size.a_format).bits, number_format(size.b_format).bits
+    gemm = Gemm(
+        "gemm", "forward", size.m, size.k, size.n, size.a_format, size.b_format,
+        Tensor("gemm.a", size.m * size.k, a_bits, "input"),
+        Tensor("gemm.b", size.k * size.n, b_bits, "parameter"),
+        Tensor("gemm.out", size.m * size.n, size.out_bits, "saved"),
+    )  # fmt: skip
+    return LayerWork("gemm", "gemm", "forward", (gemm,))
+
+
+def _outcome(run: Run, chip: Chip, works: Sequence[LayerWork], samples: int) -> Outcome:
+    plans = {gemm: plan_gemm(gemm, chip) for work in works for gemm in work.gemms}
+    costs = price_step(works, chip, plans)
+    outcome = Outcome(
+        samples=samples,
+        macs=sum(cost.macs for cost in costs),
+        cycles=Fraction(sum(cost.time.total_cycles for cost in costs)),
+        array_cycles=sum(cost.time.array_cycles for cost in costs),
+        stream_cycles=sum(each.counts.compute_cycles for cost in costs for each in cost.gemms),
+        ideal_cycles=sum((cost.ideal_cycles for cost in costs), Fraction(0)),
+        clock_mhz=Fraction(str(chip.clock_mhz.value)),
+        on_chip_aj=Fraction(sum(cost.energy.total_aj - cost.energy.dram for cost in costs)),
+        dram_aj=sum(cost.energy.dram for cost in costs),
+        dram_bytes=sum(cost.traffic.dram_bytes for cost in costs),
+    )
+    if run.model in CONVENTIONS:
+        return replace(outcome, cycles=Fraction(_by_convention(run, chip, costs)))
+    return outcome
+
+
+def _by_convention(run: Run, chip: Chip, costs: Sequence[LayerCost]) -> int:
+    """Compute cycles of all GEMMs by the closed form of others, on one array of the chip."""
+    total = 0
+    for each in (gemm for cost in costs for gemm in cost.gemms):
+        dataflow = run.dataflow or each.plan.dataflow
+        total += each.gemm.groups * chip_convention_cycles(run, chip, each.gemm, each.plan.lanes, dataflow)
+    return total
+
+
+def chip_convention_cycles(run: Run, chip: Chip, gemm: Gemm, lanes: int, dataflow: Dataflow) -> int:
+    """One group of ``gemm`` on one array of ``chip`` by ``run.model``; lanes lie where K lies."""
+    rows, cols, k = chip.array.rows * lanes, chip.array.output_cols, gemm.k
+    if dataflow == "output_stationary":
+        rows, k = chip.array.rows, -(-gemm.k // lanes)
+    assert run.model in CONVENTIONS
+    return convention_cycles(run.model, gemm.m, k, gemm.n, rows=rows, cols=cols, dataflow=dataflow)
+
+
+def _bare_outcome(run: Run, size: GemmSize) -> Outcome:
+    """Cycles only: a closed form of others on a bare array."""
+    assert run.array is not None
+    assert run.model in CONVENTIONS
+    dataflow = run.dataflow or "output_stationary"
+    rows, cols = run.array.rows, run.array.cols
+    cycles = convention_cycles(run.model, size.m, size.k, size.n, rows=rows, cols=cols, dataflow=dataflow)
+    macs = size.m * size.k * size.n
+    return Outcome(
+        size.m, macs, Fraction(cycles), cycles, 0, Fraction(macs, rows * cols), Fraction(1), Fraction(0), 0, 0
+    )
+
+
+def row_stationary_outcome(run: Run, chip: Chip, workload: Workload) -> Outcome:
+    """Convolutions in row-stationary order; other layers are not followed and must not be asked for."""
+    layers = row_stationary_layers(workload, chip, run.layers, run.zeros)
+    if not layers:
+        raise InputError(f"workload '{workload.name}' has no convolution to run", "model: row_stationary")
+    return Outcome(
+        samples=workload.batch,
+        macs=sum(layer.macs for layer in layers),
+        cycles=Fraction(sum(layer.cycles for layer in layers)),
+        array_cycles=sum(layer.cycles for layer in layers),
+        stream_cycles=sum(layer.stream_cycles for layer in layers),
+        ideal_cycles=sum((layer.ideal_cycles for layer in layers), Fraction(0)),
+        clock_mhz=Fraction(str(chip.clock_mhz.value)),
+        on_chip_aj=sum((layer.on_chip_aj for layer in layers), Fraction(0)),
+        dram_aj=sum(layer.dram_aj for layer in layers),
+        dram_bytes=sum(layer.dram_bytes for layer in layers),
+    )
