@@ -102,6 +102,10 @@ def _value(figure: Figure, factor: float) -> float:
         return of_chip(quantity, run_chip(run), run.mode)
     if figure.against is not None:
         return _speedup(quantity, run, figure.against)
+    if quantity == "peak_tops_per_w":
+        assert run.mode is not None
+        power_w = run_outcome(run).with_energy_scaled(factor).on_chip_w
+        return of_chip("peak_tops", run_chip(run), run.mode) / power_w
     if not run.workloads:
         return _scaled(quantity, run_outcome(run), factor)
     values = [_scaled(quantity, outcome, factor) for outcome in run_outcomes(run)]

@@ -69,6 +69,8 @@ def _run_fault(run: Run, quantity: str) -> str | None:
         return "an 'array' without a chip goes with a 'gemm' and a convention of others as 'model'"
     if quantity in _OF_A_PEAK:
         return None if run.mode else "a peak needs the chip's 'mode'"
+    if quantity == "peak_tops_per_w" and not run.mode:
+        return "a peak needs the chip's 'mode'"
     if sum(subjects) != 1:
         return "needs one of 'workload', 'workloads' and 'gemm'"
     if quantity == "speedup_at_equal_area" and not run.modes:

@@ -37,6 +37,7 @@ QUANTITIES: dict[QuantityName, Quantity] = {
     "tops_per_w_with_dram": Quantity(
         "efficiency with DRAM", "T(FL)OPS/W", lambda run: run.tops / run.total_w
     ),
+    "peak_tops_per_w": Quantity("peak over power without DRAM", "T(FL)OPS/W"),
     "energy_mj": Quantity("energy without DRAM", "mJ", lambda run: float(run.on_chip_aj * 1000 / AJ_PER_J)),
     "dram_mb": Quantity("DRAM traffic", "MB", lambda run: run.dram_bytes / 1e6),
     "speedup": Quantity("speedup", "x"),
@@ -45,7 +46,7 @@ QUANTITIES: dict[QuantityName, Quantity] = {
 }
 
 ENERGIES: frozenset[QuantityName] = frozenset(
-    ("power_mw", "power_with_dram_mw", "tops_per_w", "tops_per_w_with_dram", "energy_mj")
+    ("power_mw", "power_with_dram_mw", "tops_per_w", "tops_per_w_with_dram", "peak_tops_per_w", "energy_mj")
 )
 """Quantities that a calibration of the chip's energy changes."""
 

@@ -32,6 +32,7 @@ QuantityName = Literal[
     "power_with_dram_mw",
     "tops_per_w",
     "tops_per_w_with_dram",
+    "peak_tops_per_w",
     "energy_mj",
     "dram_mb",
     "speedup",

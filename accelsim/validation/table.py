@@ -29,9 +29,11 @@ def error_text(finding: Finding) -> str:
     low, high = finding.published
     if low != high and finding.inside:
         return "inside"
+    if abs(finding.error) < 0.00005:
+        return "0"
     sign = "+" if finding.error > 0 else ""
     text = percent(finding.error, 2 if abs(finding.error) < 0.01 else 1)
-    return "0" if finding.error == 0 else f"{sign}{text}".replace("-", "−")
+    return f"{sign}{text}".replace("-", "−")
 
 
 def cells(finding: Finding) -> tuple[str, ...]:
