@@ -10,6 +10,7 @@ from fractions import Fraction
 from accelsim.operations import PHASES, Phase
 from accelsim.record import (
     COMPONENTS,
+    ActivityRecord,
     AreaRecord,
     CostRecord,
     DatasetRecord,
@@ -149,10 +150,28 @@ def _training(chip: SampleChip, epochs: int) -> TrainingRecord:
         for name in ("block1.conv1", "block2.conv2")
         for role in ("weight", "activation", "gradient_dx", "gradient_dw")
     )
+    activity = tuple(
+        ActivityRecord(
+            epoch=epoch,
+            layer=name,
+            phase=phase,
+            products=1_000_000,
+            idle_products=400_000,
+            a_zero_fraction=0.4,
+            b_zero_fraction=0.1,
+            toggle_fraction=0.2,
+            independent_toggle_fraction=0.45,
+            stated_mac_aj=1_000_000 * chip.aj_per_mac,
+            measured_mac_aj=880_000 * chip.aj_per_mac,
+        )
+        for epoch in (epochs - 1 or 1, epochs)
+        for name in ("block1.conv1", "block2.conv2")
+        for phase in PHASES
+    )
     return TrainingRecord(
         epochs=history, final_accuracy=final, best_accuracy=max(accuracies),
         weight_digest=hashlib.sha256(chip.name.encode()).hexdigest(),
-        kernels={"int4_exact": 1580, "chunked_dlfloat16": 3160}, tensors=tensors,
+        kernels={"int4_exact": 1580, "chunked_dlfloat16": 3160}, tensors=tensors, activity=activity,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from accelsim.record import COMPONENTS, RunRecord
 from accelsim.report import detail, drawing
 from accelsim.report import quantities as q
+from accelsim.report.activity import activity_rows, activity_sentence
 from accelsim.report.comparison import Comparison, compare_all, energy_phrase
 from accelsim.report.figures import Images
 from accelsim.report.readings import JOULE_PER_AJ, read_off
@@ -63,6 +64,8 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "memory": detail.memory_rows(records),
         "areas": detail.area_rows(records),
         "tensors": [detail.latest_tensors(record) for record in records],
+        "activity": [activity_rows(record) for record in records],
+        "activity_sentences": [text for text in map(activity_sentence, records) if text],
         "sources": sources,
         "evidence": detail.evidence_counts(sources),
         "inputs": _inputs(records),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accelsim.record import RESOURCES, Resource, RunRecord
+from accelsim.report.activity import measured_step_aj
 from accelsim.report.footprint import Footprint, footprint
 
 JOULE_PER_AJ = 1e-18
@@ -16,6 +17,7 @@ class Reading:
 
     ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
     ``footprint`` is that of the whole run, None for a record that names no grid.
+    ``measured_energy_per_sample_j`` charges the MACs for the zeros and toggles that a run measured.
     ``accuracy`` is that of the test set after the last epoch, None for an estimate.
     """
 
@@ -40,6 +42,7 @@ class Reading:
     mac_array_mm2: float
     die_mm2: float
     footprint: Footprint | None
+    measured_energy_per_sample_j: float | None
 
     @property
     def binding(self) -> Resource:
@@ -57,6 +60,7 @@ def read_off(record: RunRecord) -> Reading:
     mode = max(sorted(cost.peak_tops), key=lambda name: cost.peak_tops[name])
     macs = sum(layer.macs for layer in cost.layers)
     dram_bytes = sum(layer.dram_read_bytes + layer.dram_write_bytes for layer in cost.layers)
+    measured_aj = measured_step_aj(record)
     return Reading(
         chip=record.chip.name,
         accuracy=training.final_accuracy if training else None,
@@ -78,6 +82,9 @@ def read_off(record: RunRecord) -> Reading:
         dram_gb_per_s=_source_value(record, "dram.bandwidth_gb_per_s"),
         mac_array_mm2=cost.area.mac_array_mm2,
         die_mm2=cost.area.die_mm2,
+        measured_energy_per_sample_j=None
+        if measured_aj is None
+        else measured_aj * JOULE_PER_AJ / record.batch,
         footprint=footprint(steps * step_j, record.grid) if record.grid else None,
     )
 

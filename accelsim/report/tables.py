@@ -194,6 +194,13 @@ _LINES = (
         _binding_meaning,
     ),
     _Line(
+        "measured_energy_per_sample", "Energy per training sample, with measured operand activity", "J",
+        lambda r: r.measured_energy_per_sample_j, lambda r: q.joules(r.measured_energy_per_sample_j or 0),
+        lambda c: _less(
+            c.chip.measured_energy_per_sample_j or 0, c.baseline.measured_energy_per_sample_j or 0
+        ), "reading",
+    ),
+    _Line(
         "best_accuracy", "Best test accuracy of any epoch", "fraction",
         lambda r: r.best_accuracy, lambda r: q.percent(r.best_accuracy or 0),
         lambda c: "" if c.chip.best_accuracy is None or c.baseline.best_accuracy is None

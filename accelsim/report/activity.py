@@ -1,0 +1,93 @@
+"""What operands did on a run: zeros, toggles, and MAC energy as stated and as measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelsim.operations import Phase
+from accelsim.record import ActivityRecord, RunRecord
+from accelsim.report import quantities as q
+
+JOULE_PER_AJ = 1e-18
+
+
+@dataclass(frozen=True)
+class ActivityRow:
+    """One layer and phase in words: shares of zeros and toggles, MAC energy of a step."""
+
+    layer: str
+    phase: Phase
+    a_zeros: str
+    b_zeros: str
+    idle_products: str
+    toggles: str
+    independent_toggles: str
+    stated: str
+    measured: str
+    difference: str
+
+
+def last_activity(record: RunRecord) -> tuple[ActivityRecord, ...]:
+    """The rows of the last epoch that was observed; none for an estimate."""
+    rows = record.training.activity if record.training else ()
+    last = max((row.epoch for row in rows), default=0)
+    return tuple(row for row in rows if row.epoch == last)
+
+
+def activity_rows(record: RunRecord) -> tuple[ActivityRow, ...]:
+    """Every layer and phase with GEMMs, then all of them together."""
+    rows = last_activity(record)
+    lines = [
+        ActivityRow(
+            row.layer,
+            row.phase,
+            q.percent(row.a_zero_fraction),
+            q.percent(row.b_zero_fraction),
+            q.percent(row.idle_products / row.products),
+            q.percent(row.toggle_fraction),
+            q.percent(row.independent_toggle_fraction),
+            q.joules(row.stated_mac_aj * JOULE_PER_AJ),
+            q.joules(row.measured_mac_aj * JOULE_PER_AJ),
+            _difference(row.stated_mac_aj, row.measured_mac_aj),
+        )
+        for row in rows
+    ]
+    return tuple(lines)
+
+
+def activity_sentence(record: RunRecord) -> str:
+    """MAC energy and step energy, stated against measured, in words; empty for an estimate."""
+    rows = last_activity(record)
+    if not rows:
+        return ""
+    stated, measured = (
+        sum(getattr(row, key) for row in rows) for key in ("stated_mac_aj", "measured_mac_aj")
+    )
+    products = sum(row.products for row in rows)
+    idle = q.percent(sum(row.idle_products for row in rows) / products)
+    step_aj = record.cost.step_energy_aj.total_aj
+    return (
+        f"{record.chip.name}: {idle} of the products had a zero operand; MACs took "
+        f"{q.joules(measured * JOULE_PER_AJ)} a step as measured against {q.joules(stated * JOULE_PER_AJ)} as "
+        f"stated ({_difference(stated, measured)}), the whole step "
+        f"{q.joules((step_aj - stated + measured) * JOULE_PER_AJ)} against {q.joules(step_aj * JOULE_PER_AJ)}."
+    )
+
+
+def measured_step_aj(record: RunRecord) -> int | None:
+    """Energy of a step with the measured activity of its MACs; None where nothing was measured."""
+    rows = last_activity(record)
+    if not rows:
+        return None
+    change = sum(row.measured_mac_aj - row.stated_mac_aj for row in rows)
+    return record.cost.step_energy_aj.total_aj + change
+
+
+def _difference(stated: int, measured: int) -> str:
+    """Signed percentage: '−12.3 %'."""
+    if not stated:
+        return "–"
+    text = q.percent(abs(measured - stated) / stated)
+    if text == q.percent(0):
+        return f"±{text}"
+    return f"+{text}" if measured > stated else f"−{text}"
