@@ -15,11 +15,11 @@ from accelsim.run.state import TrainingState
 def executor(*, nonnegative: bool = True, high: bool = False, clip: float | None = 2.0) -> ChipExecutor:
     """The 4-bit chip with one layer, ``layer``, in the recipe's low or high formats."""
     recipe = load_recipe("ibm2020_fp4")
-    formats = recipe.high_formats() if high else recipe.low_formats(nonnegative=nonnegative)
+    rules = recipe.wide_rules() if high else recipe.rules("layer", (), 0.0, nonnegative=nonnegative)
     parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
     if clip is not None:
         parameters[f"layer.{CLIP}"] = np.float32([clip])
-    made = ChipExecutor(load_chip("fp4_training"), recipe, {"layer": formats}, TrainingState(parameters))
+    made = ChipExecutor(load_chip("fp4_training"), recipe, {"layer": rules}, TrainingState(parameters))
     made.begin(training=True)
     return made
 

@@ -62,19 +62,29 @@ def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int =
     width; powers of two (GradScale) move its exponent only and cost no precision.
     """
     sums, kernel = accumulate(plan, _matrix(a), _matrix(b), seed)
+    return stored_sums(plan, sums, a.scale, b.scale, storage, storage), kernel
+
+
+def stored_sums(
+    plan: Plan, sums: NDArray[Any], a_scale: float, b_scale: float, storage: str, scales: str
+) -> F32:
+    """Sums times the scales of both operands, rounded once to the storage format.
+
+    ``scales``: the format that the combined scale's significand is rounded to.
+    """
     stored = number_format(storage)
-    factor = combined_scale(a.scale, b.scale, stored)
+    factor = combined_scale(a_scale, b_scale, number_format(scales))
     fmt = result_format(plan.accumulator, plan.readout)
     if fmt.name == storage and factor == 1.0:
-        return sums, kernel
-    bits = fmt.significand_bits + (0 if factor == 1.0 else stored.significand_bits)
+        return np.asarray(sums, np.float32)
+    bits = fmt.significand_bits + (0 if factor == 1.0 else number_format(scales).significand_bits)
     if sums.dtype == np.float32 and bits <= _SINGLE_BITS:
         sums *= np.float32(factor)
-        return round_to(sums, storage), kernel
+        return round_to(sums, storage)
     # the product does not fit in a float32: it would be rounded there, and again when it is stored
     wide = sums.astype(np.float64)
     product = wide * factor if bits <= _DOUBLE_BITS else odd_product(wide, factor)
-    return np.asarray(stored.round(product), np.float32), kernel
+    return np.asarray(stored.round(product), np.float32)
 
 
 def odd_product(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

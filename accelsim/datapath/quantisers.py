@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,11 +25,53 @@ SAWB_COEFFICIENTS = {2: (2.6, -1.71), 4: (12.035, -12.03), 8: (31.76, -35.04)}
 """(c1, c2) by bits: clip = c1 sqrt(E[w^2]) + c2 E|w| (Choi et al., SysML 2019; IBM fms-model-optimizer)."""
 
 
-def cast(values: F32, fmt: NumberFormat) -> Operand:
-    """Each value to the nearest one of a format, no scale."""
-    if fmt.bits <= 8:
-        return Operand(fmt.encode(values), fmt.name)
-    return Operand(round_to(np.array(values, np.float32, order="C"), fmt.name), fmt.name)
+def cast(values: F32, fmt: NumberFormat, rounding: str = "format", key: int | None = None) -> Operand:
+    """Each value rounded to a format, no scale. A NaN becomes 0 where the format has none."""
+    if fmt.bits > 8 and rounding == "format":
+        return Operand(round_to(np.array(values, np.float32, order="C"), fmt.name), fmt.name)
+    if not fmt.has_nan:
+        values = np.where(np.isnan(values), np.float32(0), values)
+    codes = fmt.encode(values, None if rounding == "format" else rounding, key=key)
+    return Operand(codes if fmt.bits <= 8 else np.asarray(fmt.decode(codes), np.float32), fmt.name)
+
+
+def scaled(
+    values: F32, fmt: NumberFormat, step: float, rounding: str = "format", key: int | None = None,
+    lowest: float | None = None,
+) -> Operand:  # fmt: skip
+    """``values / step`` in a format, saturating, with ``step`` as the scale that undoes it.
+
+    The quotient is that of the vector unit: rounded to float32, then once to the format (by ``rounding``;
+    ``key`` is that of stochastic random bits). ``lowest``: of the numbers used, default the format's.
+    """
+    low = fmt.min_value if lowest is None else lowest
+    if fmt.kind == "integer" and rounding in ("format", "nearest_even"):
+        return Operand(integer_codes(np.ascontiguousarray(values), fmt, step, int(low)), fmt.name, step)
+    quotients = np.clip(values / np.float32(step), np.float32(low), np.float32(fmt.max_value))
+    return replace(cast(quotients, fmt, rounding, key), scale=step)
+
+
+def largest_scale(values: F32, fmt: NumberFormat, storage: str) -> float:
+    """The step at which the values' extremes just fit the format's, as the storage format holds it.
+
+    1 where all are zero or one is not finite.
+    """
+    if values.size == 0:
+        return 1.0
+    high, low = float(values.max()), float(values.min())
+    step = max(high / fmt.max_value, low / fmt.min_value if fmt.signed else 0.0)
+    if not math.isfinite(high - low):
+        return 1.0
+    return _stored(step, storage) or 1.0
+
+
+def power_scale(values: F32, fmt: NumberFormat) -> float:
+    """The smallest power of two at which no value saturates; 1 as in `largest_scale`."""
+    largest = largest_magnitude(np.ascontiguousarray(values))
+    if largest == 0.0 or not math.isfinite(largest):
+        return 1.0
+    significand, exponent = math.frexp(largest / fmt.max_value)
+    return math.ldexp(1.0, exponent - 1 if significand == 0.5 else exponent)
 
 
 def sawb_clip(weights: F32, bits: int) -> float:
@@ -40,15 +82,19 @@ def sawb_clip(weights: F32, bits: int) -> float:
     return clip if clip > 0.0 else largest_magnitude(weights)
 
 
-def sawb(weights: F32, fmt: NumberFormat, storage: str) -> Operand:
+def sawb(
+    weights: F32, fmt: NumberFormat, storage: str, rounding: str = "format", key: int | None = None
+) -> Operand:
     """Symmetric integer codes of weights clipped at `sawb_clip`; all-zero weights get scale 1.
 
     Ties to even. The step is a value of the storage format: the hardware multiplies by it.
     """
-    top = fmt.max_value
-    step = _stored(sawb_clip(weights, fmt.bits) / top, storage) or 1.0
-    contiguous = np.ascontiguousarray(weights, np.float32)
-    return Operand(integer_codes(contiguous, fmt, step, -int(top)), fmt.name, step)
+    step = _stored(sawb_clip(weights, fmt.bits) / fmt.max_value, storage) or 1.0
+    return scaled(np.ascontiguousarray(weights, np.float32), fmt, step, rounding, key, -fmt.max_value)
+
+
+MIDDLE = 1.6
+"""4**n over the middle of 4**(n-1) and 4**n."""
 
 
 @dataclass(frozen=True)
@@ -60,46 +106,70 @@ class Clipped:
     above: NDArray[np.bool_]
 
 
-def pact(values: F32, fmt: NumberFormat, clip: float, storage: str) -> Clipped:
+def pact(
+    values: F32, fmt: NumberFormat, clip: float, storage: str, rounding: str = "format",
+    key: int | None = None,
+) -> Clipped:  # fmt: skip
     """Integer codes of activations clipped at a trained bound (Choi et al., 2018, "PACT").
 
     Unsigned formats clip to 0..clip, signed ones to -clip..clip; ties to even. ``above`` is where
     the magnitude reaches the clip: there dL/dclip is the sign of the value times dL/dy.
     """
-    low = -int(fmt.max_value) if fmt.signed else 0
+    low = -fmt.max_value if fmt.signed else 0.0
     step = _stored(clip / fmt.max_value, storage)
-    codes = integer_codes(np.ascontiguousarray(values), fmt, step, low)
+    operand = scaled(values, fmt, step, rounding, key, low)
     magnitude = np.abs(values) if fmt.signed else values
     above = magnitude >= np.float32(clip)
     inside = ~above if fmt.signed else (values > 0) & ~above
-    return Clipped(Operand(codes, fmt.name, step), inside, above)
+    return Clipped(operand, inside, above)
 
 
-def gradient_codes(values: F32, fmt: NumberFormat, exponent: int, ties: Literal["up", "down"]) -> Operand:
-    """Radix-4 codes of ``values * 2**exponent``, with the scale that undoes it."""
-    odd = fmt.exponent_offset == -1
-    codes = radix4_codes(np.ascontiguousarray(values), exponent, odd=odd, ties_up=ties == "up")
-    return Operand(codes, fmt.name, math.ldexp(1.0, -exponent))
+def gradient_codes(
+    values: F32, fmt: NumberFormat, exponent: int, ties: Literal["up", "down"] = "up",
+    rounding: str = "format", key: int | None = None, threshold: float = MIDDLE,
+) -> Operand:  # fmt: skip
+    """``values * 2**exponent`` in a format, saturating, with the scale that undoes it.
+
+    Of the format's own rounding in radix 4: ``ties``, and ``threshold`` t, by which a magnitude becomes
+    4**n from 4**n / t on (Sun et al., NeurIPS 2020, Fig. 2c has t = 1.6, the arithmetic middle).
+    """
+    if threshold != MIDDLE:
+        values = values * np.float32(threshold / MIDDLE)
+    if fmt.radix == 4 and fmt.bits == 4 and rounding == "format":
+        odd = fmt.exponent_offset == -1
+        codes = radix4_codes(np.ascontiguousarray(values), exponent, odd=odd, ties_up=ties == "up")
+        return Operand(codes, fmt.name, math.ldexp(1.0, -exponent))
+    # in two factors, because the scale of a subnormal gradient is above the range of float32
+    first = min(max(exponent, -126), 126)
+    moved = values * np.float32(2.0**first) * np.float32(2.0 ** (exponent - first))
+    clipped = np.clip(moved, np.float32(fmt.min_value), np.float32(fmt.max_value))
+    return replace(cast(clipped, fmt, rounding, key), scale=math.ldexp(1.0, -exponent))
 
 
-def gradscale_vote(largest: float, exponent: int) -> int:
-    """How the scale exponent moves: m = largest * 2**exponent in (32, 64] stays, below +1, above -1.
+def gradscale_top(fmt: NumberFormat) -> float:
+    """The power of two that `gradscale_vote` aims at: the highest binade of a format (64 in radix-4 FP4)."""
+    return math.ldexp(1.0, math.frexp(fmt.max_value)[1] - 1)
+
+
+def gradscale_vote(largest: float, exponent: int, top: float = 64.0) -> int:
+    """How the scale exponent moves: m = largest * 2**exponent in (top/2, top] stays, below +1, above -1.
 
     Sun et al., NeurIPS 2020, section 3.2. Gradients that are all zero, or overflowed before they were
     scaled, give no vote: no scale would help them, and theirs would run away.
     """
     if largest == 0.0 or not math.isfinite(largest):
         return 0
-    scaled = math.ldexp(largest, exponent)
-    return 1 if scaled <= 32.0 else -1 if scaled > 64.0 else 0
+    moved = math.ldexp(largest, exponent)
+    return 1 if moved <= top / 2 else -1 if moved > top else 0
 
 
-def first_gradscale(largest: float) -> int:
-    """The scale exponent that puts ``largest`` into (32, 64]; 0 where `gradscale_vote` gives none."""
+def first_gradscale(largest: float, top: float = 64.0) -> int:
+    """The scale exponent that puts ``largest`` into (top/2, top]; 0 where `gradscale_vote` gives none."""
     if largest == 0.0 or not math.isfinite(largest):
         return 0
     significand, exponent = math.frexp(largest)
-    return 6 - exponent if significand > 0.5 else 7 - exponent
+    highest = math.frexp(top)[1] - 1
+    return highest - exponent if significand > 0.5 else highest + 1 - exponent
 
 
 def _stored(value: float, storage: str) -> float:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from accelsim.network import Concat, Leaf, Network, Residual
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
-from accelsim.program.formats import layer_formats
-from accelsim.recipe import Recipe
+from accelsim.program.formats import site_rules
+from accelsim.recipe import Recipe, SiteRules
 from accelsim.workload import Workload
 
 
@@ -34,8 +34,13 @@ class Program:
     """One training step on one mini-batch."""
 
     works: tuple[LayerWork, ...]
-    formats: Mapping[str, TensorFormats]
+    rules: Mapping[str, SiteRules]
     memory: MemoryNeed
+
+    @property
+    def formats(self) -> dict[str, TensorFormats]:
+        """Number formats by site."""
+        return {name: rules.formats for name, rules in self.rules.items()}
 
     @property
     def gemms(self) -> list[Gemm]:
@@ -64,7 +69,8 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     """
     batch = workload.batch if batch is None else batch
     leaves = list(workload.network.leaves())
-    formats = layer_formats(leaves, recipe)
+    rules = site_rules(leaves, recipe)
+    formats = {name: rule.formats for name, rule in rules.items()}
     works: list[LayerWork] = []
     for leaf in leaves:
         layer_works = leaf.layer.work(leaf.site, batch, formats)
@@ -75,7 +81,7 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     forward = [_reading_input(work, readers) for work in forward]
     backward = [work for work in reversed(works) if work.phase != "forward"]
     memory = _memory(leaves, forward, formats, workload, batch)
-    return Program((*forward, *backward), formats, memory)
+    return Program((*forward, *backward), rules, memory)
 
 
 def _trained_elements(leaf: Leaf) -> int:

@@ -1,34 +1,60 @@
-"""Recipe x network -> the number formats of every place where operands enter the array."""
+"""Recipe x network -> rules and number formats of every place where operands enter the array."""
 
 from __future__ import annotations
 
-from accelsim.network import ArrayLayer, Leaf
+from accelsim.network import ArrayLayer, Conv2d, Leaf
 from accelsim.operations import TensorFormats
-from accelsim.recipe import Recipe
+from accelsim.recipe import Recipe, SiteRules
 
 
 def layer_formats(leaves: list[Leaf], recipe: Recipe) -> dict[str, TensorFormats]:
-    """Formats of every site of every layer, by name: first, last and depthwise layers may be kept wide."""
-    matrix = [leaf for leaf in leaves if leaf.layer.has_gemm]
-    found = {}
+    """Formats of every site of every layer, by the site's name."""
+    return {name: rules.formats for name, rules in site_rules(leaves, recipe).items()}
+
+
+def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
+    """Rules of every site of every layer, by the site's name.
+
+    A layer's own ``precision`` comes first, then the layers that the recipe keeps wide, then its
+    overrides, then its rules for all. Layers with weights are numbered from first to last; what has none
+    stands where the layer before it does.
+    """
+    weighty = [leaf.site.name for leaf in leaves if _has_weight(leaf)]
+    found, number = {}, 0
     for leaf in leaves:
-        wide = leaf.layer.has_gemm and _is_wide(leaf, matrix, recipe)
+        number += leaf.site.name in weighty
+        kinds = _kinds(leaf, weighty)
+        wide = leaf.layer.has_gemm and _is_wide(leaf, kinds, recipe)
+        depth = max(number - 1, 0) / max(len(weighty) - 1, 1)
         for site in leaf.layer.sites(leaf.site):
-            low = recipe.low_formats(nonnegative=site.nonnegative)
-            found[site.name] = recipe.high_formats() if wide else low
+            low = recipe.rules(leaf.site.name, kinds, depth, nonnegative=site.nonnegative)
+            found[site.name] = recipe.wide_rules() if wide else low
     return found
 
 
-def _is_wide(leaf: Leaf, matrix: list[Leaf], recipe: Recipe) -> bool:
+def _has_weight(leaf: Leaf) -> bool:
+    """Whether the layer counts where a recipe speaks of the first or last: a table of tokens does too."""
+    operands = (each.operand_of for each in leaf.layer.parameters(leaf.site).values())
+    return leaf.layer.kind in ("embedding", "unembedding") or any(operands)
+
+
+def _kinds(leaf: Leaf, weighty: list[str]) -> set[str]:
+    """The words by which a recipe may mean this layer; ``weighty`` are the layers with weights."""
     layer = leaf.layer
-    if not isinstance(layer, ArrayLayer):
-        return False
-    if layer.precision != "recipe":
+    kinds = {layer.kind}
+    if leaf.site.name in weighty[:1]:
+        kinds.add("first")
+    if leaf.site.name in weighty[-1:]:
+        kinds.add("last")
+    if isinstance(layer, ArrayLayer) and layer.is_depthwise(leaf.site):
+        kinds.add("depthwise")
+    if isinstance(layer, Conv2d) and layer.kernel == 1 and layer.groups == 1:
+        kinds.add("pointwise")
+    return kinds
+
+
+def _is_wide(leaf: Leaf, kinds: set[str], recipe: Recipe) -> bool:
+    layer = leaf.layer
+    if isinstance(layer, ArrayLayer) and layer.precision != "recipe":
         return layer.precision == "high"
-    wide = recipe.high_precision.layers
-    is_first, is_last = leaf is matrix[0], leaf is matrix[-1]
-    return (
-        (is_first and "first" in wide)
-        or (is_last and "last" in wide)
-        or (layer.is_depthwise(leaf.site) and "depthwise" in wide)
-    )
+    return any(kind in kinds for kind in recipe.high_precision.layers)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelsim.errors import InputError
-from accelsim.numerics.formats import number_format
-from accelsim.recipe.schema import Recipe, format_names_used, scale_faults
+from accelsim.recipe.faults import recipe_faults
+from accelsim.recipe.rules import ActivationRule, GradientRule, SiteRules, WeightRule
+from accelsim.recipe.schema import DynamicLossScale, Recipe
 from accelsim.storage import find_resource
 from accelsim.yamlfile import key_text, parse, position_of, read_yaml
 
-__all__ = ["Recipe", "load_recipe"]
+__all__ = [
+    "ActivationRule",
+    "DynamicLossScale",
+    "GradientRule",
+    "Recipe",
+    "SiteRules",
+    "WeightRule",
+    "load_recipe",
+]
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -20,12 +29,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     document = read_yaml(find_resource("recipes", name_or_path))
     recipe = parse(Recipe, document)
-    for path, name in format_names_used(recipe).items():
-        try:
-            number_format(name)
-        except InputError as error:
-            raise InputError(f"{key_text(path)}: {error}", position_of(document, path)) from None
-    for path, fault in scale_faults(recipe).items():
+    for path, fault in recipe_faults(recipe):
         raise InputError(f"{key_text(path)}: {fault}", position_of(document, path))
     recipe._source_text = document.text
     recipe._source_name = document.path.name

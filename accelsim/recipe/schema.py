@@ -1,80 +1,105 @@
-"""The keys of a recipe: which tensor gets which format, scale rule and rounding."""
+"""The keys of a recipe: which tensor gets which format, scale rule and rounding, in which layers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from accelsim.numerics.formats import number_format
 from accelsim.operations import TensorFormats
+from accelsim.recipe.rules import ActivationRule, GradientRule, Keys, SiteRules, WeightRule
 
-FormatName = Annotated[str, Field(min_length=1)]
-SixteenBit = Literal["dlfloat16", "fp16", "bf16", "fp32"]
+LayerKind = Literal[
+    "first", "last", "depthwise", "pointwise", "conv2d", "linear", "attention", "cross_attention", "lstm",
+    "embedding", "unembedding",
+]  # fmt: skip
+"""Kinds a rule may name. ``first``, ``last``: of the layers with weights; ``pointwise``: 1x1 convolutions."""
 
-
-class _Keys(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WeightRule(_Keys):
-    """Weights. ``sawb``: clip from first and second moment (Choi et al., SysML 2019), then linear."""
-
-    format: FormatName
-    scale: Literal["cast", "sawb"]
+_WIDE = ("dlfloat16", "fp16", "bf16", "fp32")
 
 
-class ActivationRule(_Keys):
-    """Inputs of GEMMs. ``pact``: a trained clip (Choi et al., 2018), then linear.
-
-    ``initial_clip``: where the clip starts; ``first_batch`` takes ``first_batch_deviations`` times the
-    root mean square of the first mini-batch. ``clip_decay``: L2 decay of the clip.
-    """
-
-    unsigned_format: FormatName
-    signed_format: FormatName
-    scale: Literal["cast", "pact"]
-    initial_clip: Annotated[float, Field(gt=0)] | Literal["first_batch"] = 8.0
-    first_batch_deviations: float = Field(default=3.0, gt=0)
-    clip_decay: float = Field(default=0.0, ge=0)
+def _wide(name: str) -> str:
+    if name not in _WIDE and not re.fullmatch(r"fixed16_\d\d?_\d\d?", name, re.ASCII):
+        raise ValueError(f"must be one of {', '.join(_WIDE)} or fixed16_<IL>_<FL>, got '{name}'")
+    return name
 
 
-class GradientRule(_Keys):
-    """dL/dy as it enters the dL/dx GEMM (``input_format``) and the dL/dW GEMM (``weight_format``).
-
-    ``gradscale``: a power-of-two scale per layer, moved once per step by where the largest gradient
-    falls (Sun et al., NeurIPS 2020, section 3.2); it starts where the first mini-batch's largest
-    gradient fits.
-    """
-
-    input_format: FormatName
-    weight_format: FormatName
-    scale: Literal["cast", "gradscale"]
-    ties: Literal["up", "down"] = "up"
+WideFormat = Annotated[str, AfterValidator(_wide)]
+_Rule = TypeVar("_Rule", WeightRule, ActivationRule, GradientRule)
 
 
-class HighPrecision(_Keys):
+class HighPrecision(Keys):
     """Layers whose tensors all keep one wider format, unscaled."""
 
-    format: SixteenBit
-    layers: tuple[Literal["first", "last", "depthwise"], ...]
+    format: WideFormat
+    layers: tuple[LayerKind, ...]
 
 
-class Recipe(_Keys):
+class DynamicLossScale(Keys):
+    """A power-of-two loss scale that moves: halved, and the step skipped, where a gradient overflows,
+    doubled every ``growth_interval`` steps (Micikevicius et al., ICLR 2018, section 3.2)."""
+
+    initial: float = Field(gt=0, description="a power of two")
+    growth_interval: int = Field(ge=1, description="steps from one doubling to the next")
+
+    @model_validator(mode="after")
+    def _is_a_power_of_two(self) -> DynamicLossScale:
+        if self.initial.hex().split("p")[0] != "0x1.0000000000000":
+            raise ValueError(f"'initial' must be a power of two, got {self.initial:g}")
+        return self
+
+
+class Override(Keys):
+    """Other rules for some layers: those of a kind in ``kinds`` and a name in ``names`` within ``depth``.
+
+    ``kinds``, ``names`` (``*`` stands for any letters): empty fits all. ``depth``: from .. to, 0 being the
+    first layer with weights and 1 the last. Roles that are not given keep their rule.
+    """
+
+    kinds: tuple[LayerKind, ...] = ()
+    names: tuple[str, ...] = ()
+    depth: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.0, 1.0)
+    weight: WeightRule | None = None
+    activation: ActivationRule | None = None
+    gradient: GradientRule | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Override:
+        if self.weight is None and self.activation is None and self.gradient is None:
+            raise ValueError("needs at least one of 'weight', 'activation', 'gradient'")
+        return self
+
+    def fits(self, name: str, kinds: Collection[str], depth: float) -> bool:
+        """Whether a layer is meant."""
+        return (
+            (not self.kinds or any(kind in kinds for kind in self.kinds))
+            and (not self.names or any(fnmatchcase(name, pattern) for pattern in self.names))
+            and self.depth[0] <= depth <= self.depth[1]
+        )
+
+
+class Recipe(Keys):
     """One training system."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     description: str = Field(min_length=1)
     source: str = Field(min_length=1, description="paper and section")
-    storage: SixteenBit = Field(description="format of GEMM results and of all tensors of the vector unit")
-    master: Literal["fp32", "dlfloat16"] = Field(
-        description="format of trained parameters and optimiser state; dlfloat16 rounds stochastically"
+    storage: WideFormat = Field(description="format of GEMM results and of all tensors of the vector unit")
+    master: WideFormat = Field(description="format of trained parameters and optimiser state")
+    master_rounding: Literal["stochastic", "nearest"] = Field(
+        default="stochastic", description="how an update is rounded to a master format other than fp32"
     )
-    loss_scale: float = Field(default=1.0, gt=0, description="factor on the loss before the backward pass")
+    loss_scale: Annotated[float, Field(gt=0)] | DynamicLossScale = Field(
+        default=1.0, description="factor on the loss before the backward pass"
+    )
     weight: WeightRule
     activation: ActivationRule
     gradient: GradientRule
     high_precision: HighPrecision
+    overrides: tuple[Override, ...] = ()
     _source_text: str = PrivateAttr(default="")
     _source_name: str = PrivateAttr(default="")
 
@@ -90,69 +115,43 @@ class Recipe(_Keys):
 
     def low_formats(self, *, nonnegative: bool) -> TensorFormats:
         """Formats of a quantised layer; a nonnegative input gets the unsigned format."""
-        rule = self.activation
-        return TensorFormats(
-            weight=self.weight.format,
-            activation=rule.unsigned_format if nonnegative else rule.signed_format,
-            gradient_input=self.gradient.input_format,
-            gradient_weight=self.gradient.weight_format,
-            storage=self.storage,
-            master=self.master,
-        )
+        return self.rules("", (), 0.0, nonnegative=nonnegative).formats
 
     def high_formats(self) -> TensorFormats:
         """Formats of a layer kept in high precision."""
+        return self.wide_rules().formats
+
+    def rules(self, name: str, kinds: Collection[str], depth: float, *, nonnegative: bool) -> SiteRules:
+        """The rules of a quantised site of the layer ``name``; later overrides win.
+
+        ``kinds``: all words of `LayerKind` that fit it; ``depth``: 0 (first) to 1 (last layer with weights).
+        """
+        fitting = [one for one in self.overrides if one.fits(name, kinds, depth)]
+        weight = _last(self.weight, [one.weight for one in fitting])
+        activation = _last(self.activation, [one.activation for one in fitting])
+        gradient = _last(self.gradient, [one.gradient for one in fitting])
+        formats = TensorFormats(
+            weight=weight.format,
+            activation=activation.unsigned_format if nonnegative else activation.signed_format,
+            gradient_input=gradient.input_format,
+            gradient_weight=gradient.weight_format,
+            storage=self.storage,
+            master=self.master,
+        )
+        return SiteRules(weight, activation, gradient, formats)
+
+    def wide_rules(self) -> SiteRules:
+        """The rules of a layer kept in high precision: one format, no scales."""
         wide = self.high_precision.format
-        return TensorFormats(wide, wide, wide, wide, self.storage, self.master)
+        return SiteRules(
+            WeightRule(format=wide, scale="cast"),
+            ActivationRule(unsigned_format=wide, signed_format=wide, scale="cast"),
+            GradientRule(input_format=wide, weight_format=wide, scale="cast"),
+            TensorFormats(wide, wide, wide, wide, self.storage, self.master),
+        )
 
 
-def format_names_used(recipe: Recipe) -> dict[tuple[str, ...], str]:
-    """Every format the recipe names, by key path."""
-    return {
-        ("weight", "format"): recipe.weight.format,
-        ("activation", "unsigned_format"): recipe.activation.unsigned_format,
-        ("activation", "signed_format"): recipe.activation.signed_format,
-        ("gradient", "input_format"): recipe.gradient.input_format,
-        ("gradient", "weight_format"): recipe.gradient.weight_format,
-    }
-
-
-def scale_faults(recipe: Recipe) -> dict[tuple[str, ...], str]:
-    """Scale rules that do not go with their formats, by key path. The formats' names must be known."""
-    return {
-        **_weight_faults(recipe.weight),
-        **_activation_faults(recipe.activation),
-        **_gradient_faults(recipe.gradient),
-    }
-
-
-def _weight_faults(rule: WeightRule) -> dict[tuple[str, ...], str]:
-    fmt = number_format(rule.format)
-    signed_integer = fmt.kind == "integer" and fmt.signed
-    if rule.scale == "sawb" and not signed_integer:
-        return {("weight", "scale"): f"'sawb' needs int2, int4 or int8, but the format is {fmt}"}
-    if rule.scale == "cast" and fmt.kind == "integer":
-        return {("weight", "scale"): f"'cast' does not scale, but the format is {fmt}; {fmt} needs 'sawb'"}
-    return {}
-
-
-def _activation_faults(rule: ActivationRule) -> dict[tuple[str, ...], str]:
-    for key in ("unsigned_format", "signed_format"):
-        fmt = number_format(getattr(rule, key))
-        if rule.scale == "pact" and fmt.kind != "integer":
-            return {("activation", "scale"): f"'pact' needs an integer format, but {key} is {fmt}"}
-        if rule.scale == "cast" and fmt.kind == "integer":
-            return {("activation", "scale"): f"'cast' does not scale, but {key} is {fmt}; {fmt} needs 'pact'"}
-    if not number_format(rule.signed_format).signed:
-        return {("activation", "signed_format"): f"must be signed, got {rule.signed_format}"}
-    return {}
-
-
-def _gradient_faults(rule: GradientRule) -> dict[tuple[str, ...], str]:
-    for key in ("input_format", "weight_format"):
-        fmt = number_format(getattr(rule, key))
-        if fmt.kind == "integer":
-            return {("gradient", key): f"gradients need a floating-point format, got {fmt}"}
-        if rule.scale == "gradscale" and fmt.radix != 4:
-            return {("gradient", "scale"): f"'gradscale' needs a radix-4 format, but {key} is {fmt}"}
-    return {}
+def _last(rule: _Rule, others: list[_Rule | None]) -> _Rule:
+    for other in others:
+        rule = other or rule
+    return rule

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.chip import Chip
+from accelsim.datapath.edge import EdgeOperand, edge_product
 from accelsim.datapath.gemm import scaled_product
 from accelsim.datapath.quantisers import (
     cast,
     first_gradscale,
     gradient_codes,
+    gradscale_top,
     gradscale_vote,
+    largest_scale,
     pact,
+    power_scale,
     sawb,
+    scaled,
 )
 from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.mapping import Plan, plan_gemm
 from accelsim.network import Operand
-from accelsim.numerics.formats import number_format
+from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import largest_magnitude
 from accelsim.numerics.random_bits import random_words, stream_key, uniform
 from accelsim.operations import Gemm, TensorFormats
-from accelsim.recipe import Recipe
+from accelsim.recipe import ActivationRule, DynamicLossScale, GradientRule, Recipe, SiteRules, WeightRule
 from accelsim.run.activity_meter import ActivityMeter
 from accelsim.run.state import TrainingState
 
@@ -34,6 +40,9 @@ F32 = NDArray[np.float32]
 
 CLIP = "activation_clip"
 """Name of the parameter that holds a layer's trained clip, float32 of one element."""
+
+NETWORK, LOSS = "network scale", "loss scale"
+"""Names of the gradient scale that all layers share and of the loss scale; no layer can have them."""
 
 
 class ChipExecutor:
@@ -49,7 +58,7 @@ class ChipExecutor:
         self,
         chip: Chip,
         recipe: Recipe,
-        formats: Mapping[str, TensorFormats],
+        rules: Mapping[str, SiteRules],
         state: TrainingState,
         seed: int = 0,
     ) -> None:
@@ -63,13 +72,14 @@ class ChipExecutor:
         self._seed = seed
         self._sums_key = stream_key(seed, "sums")
         self._recipe = recipe
-        self._formats = formats
+        self.rules = rules
         self._plans: dict[Gemm, Plan] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
         self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
-        self._largest: dict[str, float] = {}
-        self._masks_drawn = 0
+        self._largest: dict[str, tuple[float, float]] = {}
+        self._drawn = 0
+        self._overflowed = False
 
     def watch(self, *, closely: bool) -> None:
         """From the next step on: note how tensors fare and what operands do, from nothing; or do not."""
@@ -83,18 +93,42 @@ class ChipExecutor:
         self.gradients_by_key.clear()
         self._clipped.clear()
         self._largest.clear()
-        self._masks_drawn = 0
+        self._drawn = 0
 
     def end_of_update(self) -> None:
         """Parameters changed: weights are quantised anew, gradient scales follow their votes."""
         self._weights.clear()
         exponents = self.state.gradient_exponents
-        for layer, largest in self._largest.items():
-            exponents[layer] += gradscale_vote(largest, exponents[layer])
+        for name, (largest, top) in self._largest.items():
+            exponents[name] += gradscale_vote(largest, exponents[name], top)
+        self._move_loss_scale()
+
+    @property
+    def loss_scale(self) -> float:
+        """The factor on this step's loss; a dynamic one is kept with the gradient scales."""
+        rule = self._recipe.loss_scale
+        if not isinstance(rule, DynamicLossScale):
+            return rule
+        first = math.frexp(rule.initial)[1] - 1
+        return math.ldexp(1.0, self.state.gradient_exponents.setdefault(LOSS, first))
+
+    def usable_gradients(self) -> dict[str, F32]:
+        """What the optimiser gets: nothing where a dynamic loss scale made a gradient overflow."""
+        found = self.gradients_by_key
+        if not isinstance(self._recipe.loss_scale, DynamicLossScale):
+            return found
+        self._overflowed = not all(np.isfinite(value).all() for value in found.values())
+        return {} if self._overflowed else found
+
+    def _move_loss_scale(self) -> None:
+        rule, exponents = self._recipe.loss_scale, self.state.gradient_exponents
+        if isinstance(rule, DynamicLossScale) and LOSS in exponents:
+            exponents[LOSS] -= self._overflowed
+            exponents[LOSS] += not self._overflowed and self.state.step % rule.growth_interval == 0
 
     def formats(self, layer: str) -> TensorFormats:
         """The number formats of a layer's tensors."""
-        return self._formats[layer]
+        return self.rules[layer].formats
 
     def parameter(self, layer: str, name: str) -> F32:
         """A master parameter."""
@@ -124,44 +158,75 @@ class ChipExecutor:
 
         The random bits are those of (seed, step, layer, mask of the step, element).
         """
-        key = stream_key(self._seed, "dropout", self.state.step, layer, self._masks_drawn)
-        self._masks_drawn += 1
-        return (uniform(key, math.prod(shape)) >= rate).reshape(shape)
+        return (uniform(self._key("dropout", layer), math.prod(shape)) >= rate).reshape(shape)
 
-    def _is_low(self, layer: str) -> bool:
-        return self.formats(layer) != self._recipe.high_formats()
+    def _key(self, purpose: str, layer: str) -> int:
+        """Of the next random bits of this step."""
+        self._drawn += 1
+        return stream_key(self._seed, purpose, self.state.step, layer, self._drawn)
+
+    def _by_rule(
+        self, layer: str, values: F32, fmt: str, rule: WeightRule | ActivationRule | GradientRule
+    ) -> Operand:
+        """An operand by a scale rule that looks at the values alone."""
+        key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+        if rule.scale == "block":
+            square = isinstance(rule, WeightRule) and rule.square
+            return EdgeOperand(values, fmt, rounding=rule.rounding, key=key, square=square)
+        number = number_format(fmt)
+        if rule.scale == "cast":
+            return cast(values, number, rule.rounding, key)
+        return scaled(values, number, self._step(values, number, rule.scale), rule.rounding, key)
+
+    def _step(self, values: F32, fmt: NumberFormat, scale: str) -> float:
+        if scale == "max_power":
+            return power_scale(values, fmt)
+        return largest_scale(values, fmt, self._recipe.storage) if scale == "max" else 1.0
 
     def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
         """A weight of the layer in its format, quantised once per update."""
         key = layer, parameter
         if key not in self._weights:
             master = self.parameter(layer, parameter).reshape(shape)
-            fmt = number_format(self.formats(layer).weight)
-            scaled = self._recipe.weight.scale == "sawb" and self._is_low(layer)
-            self._weights[key] = sawb(master, fmt, self._recipe.storage) if scaled else cast(master, fmt)
+            self._weights[key] = self._weight(layer, master)
         return self._weights[key]
+
+    def _weight(self, layer: str, master: F32) -> Operand:
+        rule = self.rules[layer].weight
+        if rule.scale != "sawb":
+            return self._by_rule(layer, master, rule.format, rule)
+        key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+        return sawb(master, number_format(rule.format), self._recipe.storage, rule.rounding, key)
 
     def activation(self, layer: str, x: F32) -> Operand:
         """The layer's input in its format; remembers where it was clipped."""
-        fmt = number_format(self.formats(layer).activation)
-        if self._recipe.activation.scale == "cast" or not self._is_low(layer):
-            return cast(x, fmt)
-        clip = float(self._clip(layer, x)[0])
-        clipped = pact(x, fmt, clip, self._recipe.storage)
+        rule, name = self.rules[layer].activation, self.formats(layer).activation
+        if rule.scale == "pact":
+            operand = self._clipped_activation(layer, x, number_format(name))
+        else:
+            operand = self._by_rule(layer, x, name, rule)
+        if rule.scale != "cast":
+            self._observe(layer, "activation", x, operand)
+        return operand
+
+    def _clipped_activation(self, layer: str, x: F32, fmt: NumberFormat) -> Operand:
+        rounding = self.rules[layer].activation.rounding
+        key = self._key("rounding", layer) if rounding == "stochastic" else None
+        clipped = pact(x, fmt, float(self._clip(layer, x)[0]), self._recipe.storage, rounding, key)
         if self.training:
             above = np.sign(x) * clipped.above if fmt.signed else clipped.above
             self._clipped.setdefault(layer, []).append((above.astype(np.float32), clipped.inside))
-        self._observe(layer, "activation", x, clipped.operand)
         return clipped.operand
 
     def _clip(self, layer: str, x: F32) -> F32:
         key = f"{layer}.{CLIP}"
         if key not in self.state.parameters:
-            first = self._recipe.activation.initial_clip
+            rule = self.rules[layer].activation
+            first = rule.initial_clip
             if first == "first_batch":
                 rows = np.ascontiguousarray(x).reshape(-1, 1)
                 square = float(self.vector.column_sums(rows * rows)[0]) / rows.size
-                first = self._recipe.activation.first_batch_deviations * float(np.sqrt(square)) or 1.0
+                first = rule.first_batch_deviations * float(np.sqrt(square)) or 1.0
             self.state.parameters[key] = np.array([first], np.float32)
         return self.state.parameters[key]
 
@@ -176,31 +241,62 @@ class ChipExecutor:
 
     def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
         """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM, both from the same tensor."""
-        formats, rule = self.formats(layer), self._recipe.gradient
-        for_input, for_weight = number_format(formats.gradient_input), number_format(formats.gradient_weight)
-        if rule.scale == "cast" or not self._is_low(layer):
-            operand = cast(dy, for_input)
-            return operand, operand if for_weight is for_input else cast(dy, for_weight)
+        rule = self.rules[layer].gradient
+        if rule.scale == "gradscale":
+            pair = self._gradscaled(layer, dy, rule)
+        else:
+            pair = self._gradients_by_rule(layer, dy, rule)
+        if rule.scale != "cast":
+            self._observe(layer, "gradient_input", dy, pair[0])
+            self._observe(layer, "gradient_weight", dy, pair[1])
+        return pair
+
+    def _gradients_by_rule(self, layer: str, dy: F32, rule: GradientRule) -> tuple[Operand, Operand]:
+        for_input = self._by_rule(layer, dy, rule.input_format, rule)
+        if rule.samples > 1:
+            step = self._step(dy, number_format(rule.weight_format), rule.scale)
+            key = self._key("rounding", layer)
+            for_weight: Operand = EdgeOperand(
+                dy, rule.weight_format, step, rule.rounding, key, samples=rule.samples
+            )
+        elif rule.weight_format == rule.input_format:
+            for_weight = for_input
+        else:
+            for_weight = self._by_rule(layer, dy, rule.weight_format, rule)
+        if rule.hadamard and isinstance(for_weight, EdgeOperand):
+            for_weight = replace(for_weight, signs=stream_key(self._seed, "hadamard"))
+        return for_input, for_weight
+
+    def _gradscaled(self, layer: str, dy: F32, rule: GradientRule) -> tuple[Operand, Operand]:
+        """Codes by the layer's (or the network's) power-of-two scale, whose vote is prepared."""
+        for_input, for_weight = number_format(rule.input_format), number_format(rule.weight_format)
         exponents = self.state.gradient_exponents
-        largest = largest_magnitude(np.ascontiguousarray(dy))
-        if layer not in exponents:
-            exponents[layer] = first_gradscale(largest)
-        self._largest[layer] = float(np.maximum(largest, self._largest.get(layer, 0.0)))
-        pair = tuple(gradient_codes(dy, fmt, exponents[layer], rule.ties) for fmt in (for_input, for_weight))
-        self._observe(layer, "gradient_input", dy, pair[0])
-        self._observe(layer, "gradient_weight", dy, pair[1])
-        return pair[0], pair[1]
+        name = layer if rule.scope == "layer" else NETWORK
+        largest, top = largest_magnitude(np.ascontiguousarray(dy)), gradscale_top(for_input)
+        if name not in exponents:
+            exponents[name] = first_gradscale(largest, top)
+        before = self._largest.get(name, (0.0, top))[0]
+        self._largest[name] = float(np.maximum(largest, before)), top
+        found = []
+        for fmt in (for_input, for_weight):
+            key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+            found.append(
+                gradient_codes(dy, fmt, exponents[name], rule.ties, rule.rounding, key, rule.threshold)
+            )
+        return found[0], found[1]
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
         """a (m, k) times b (k, n), scaled and rounded to the storage format."""
         plan = self._plans.get(gemm)
         if plan is None:
             plan = self._plans[gemm] = plan_gemm(gemm, self._chip)
-        if self.activity is not None and self.training:
+        at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
+        if self.activity is not None and self.training and not at_edge:
             self.activity.note(gemm, plan, a, b)
         products_before = sum(self.state.kernels.values())
         seed = int(random_words(self._sums_key, 1, products_before)[0])
-        result, kernel = scaled_product(plan, a, b, self._recipe.storage, seed)
+        product = edge_product if at_edge else scaled_product
+        result, kernel = product(plan, a, b, self._recipe.storage, seed)
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + 1
         return result
 

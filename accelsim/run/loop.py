@@ -55,7 +55,7 @@ class TrainingRun:
         self._recipe = recipe
         self._state = state
         self._watcher = watcher
-        self._executor = ChipExecutor(chip, recipe, program.formats, state, workload.seed)
+        self._executor = ChipExecutor(chip, recipe, program.rules, state, workload.seed)
         self._train = (self._prepared(dataset.train_x), dataset.train_y)
         self._test = (self._prepared(dataset.test_x), dataset.test_y)
         self._steps = steps_per_epoch(workload)
@@ -94,11 +94,10 @@ class TrainingRun:
         chip, network = self._executor, self._workload.network
         chip.begin(training=True)
         probabilities = chip.vector.softmax(network.forward(x, chip))
-        network.backward(
-            chip.vector.cross_entropy_gradient(probabilities, labels, self._recipe.loss_scale), chip
-        )
+        network.backward(chip.vector.cross_entropy_gradient(probabilities, labels, chip.loss_scale), chip)
         rate = self._workload.learning_rate.at(epoch, self._workload.epochs)
-        update(self._state, chip.gradients_by_key, self._workload, self._recipe, rate)
+        gradients = chip.usable_gradients()
+        update(self._state, gradients, self._workload, self._recipe, rate, chip.loss_scale, chip.rules)
         chip.end_of_update()
         self._clock.samples += len(x)
         return _loss(probabilities, labels), _hits(probabilities, labels)

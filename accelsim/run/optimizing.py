@@ -6,13 +6,15 @@ steps would be smaller than half a unit and lost (Wang et al., NeurIPS 2018, sec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.vector_kernels import adam_step, sgd_step
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.random_bits import stream_key
-from accelsim.recipe import Recipe
+from accelsim.recipe import Recipe, SiteRules
 from accelsim.run.chip_executor import CLIP
 from accelsim.run.state import TrainingState
 from accelsim.workload import Workload
@@ -23,9 +25,13 @@ Single = np.float32
 
 
 def update(
-    state: TrainingState, gradients: dict[str, F32], workload: Workload, recipe: Recipe, rate: float
-) -> None:
-    """Move every parameter that has a gradient; ``rate`` is this step's learning rate."""
+    state: TrainingState, gradients: dict[str, F32], workload: Workload, recipe: Recipe, rate: float,
+    loss_scale: float, rules: Mapping[str, SiteRules],
+) -> None:  # fmt: skip
+    """Move every parameter that has a gradient; ``rate`` is this step's learning rate.
+
+    ``loss_scale``: the factor that the gradients were computed with. ``rules``: by site.
+    """
     decays = {
         f"{leaf.site.name}.{name}"
         for leaf in workload.network.leaves()
@@ -33,32 +39,35 @@ def update(
         if parameter.decays
     }
     rule = workload.optimizer
-    factor = np.float32(1.0 / recipe.loss_scale)
+    factor = np.float32(1.0 / loss_scale)
     state.step += 1
     for key, gradient in gradients.items():
         decay = rule.weight_decay if key in decays else 0.0
         if key.endswith(f".{CLIP}"):
-            decay = recipe.activation.clip_decay
+            decay = rules[key.removesuffix(f".{CLIP}")].activation.clip_decay
         flat = np.ascontiguousarray(gradient, np.float32).reshape(-1)
         if isinstance(rule, Sgd):
             _sgd(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
         else:
             _adam(state, key, flat, rule, np.float32(rate), np.float32(decay), factor)
         if recipe.master != "fp32":
-            _store(state, key, recipe.master, workload.seed)
+            _store(state, key, recipe, workload.seed)
 
 
-def _store(state: TrainingState, key: str, master: str, seed: int) -> None:
-    """Round a parameter and its optimiser tensors to the master format, stochastically.
+def _store(state: TrainingState, key: str, recipe: Recipe, seed: int) -> None:
+    """Round a parameter and its optimiser tensors to the master format, by default stochastically.
 
     The random bits are those of (seed, step, tensor, element), so no thread or order can change them.
     """
-    fmt = number_format(master)
+    fmt = number_format(recipe.master)
     kept = {key: state.parameters[key]}
     kept |= {name: tensor for name, tensor in state.optimizer.items() if name.startswith(f"{key}/")}
     for name, tensor in kept.items():
         bits = stream_key(seed, "master", state.step, name)
-        tensor[...] = fmt.round(tensor, "stochastic", "saturate", key=bits)
+        if recipe.master_rounding == "stochastic":
+            tensor[...] = fmt.round(tensor, "stochastic", "saturate", key=bits)
+        else:
+            tensor[...] = fmt.round(tensor, None, "saturate")
 
 
 def _sgd(
