@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from plain_executor import PlainExecutor, everywhere
+from plain_executor import PlainExecutor, everywhere, key_of
 
 from accelsim.network import Add, Concat, Join, Layer, Leaf, Residual, Sequence, Site
 from accelsim.operations import PHASES, Gemm, Phase, TensorFormats
@@ -74,11 +74,16 @@ def differences(values: Any, loss: Any, positions: list[tuple[int, ...]]) -> lis
     return found
 
 
-def check_gradients(network: Sequence, batch: int = 2, samples: int = 24) -> None:
-    """dL/dx and dL/dparameter of sum(r * y), r random, against central differences in float64."""
+def check_gradients(network: Sequence, batch: int = 2, samples: int = 24, tokens: int | None = None) -> None:
+    """dL/dx and dL/dparameter of sum(r * y), r random, against central differences in float64.
+
+    With ``tokens`` the input is token ids below that number, and dL/dx is zero.
+    """
     random = np.random.default_rng(7)
     chip = PlainExecutor(list(network.leaves()))
-    x = random.normal(size=(batch, *network.input_shape))
+    x: Any = random.normal(size=(batch, *network.input_shape))
+    if tokens is not None:
+        x = random.integers(0, tokens, x.shape).astype(np.float64)
     r = random.normal(size=(batch, *network.output_shape))
 
     def loss() -> float:
@@ -88,13 +93,18 @@ def check_gradients(network: Sequence, batch: int = 2, samples: int = 24) -> Non
     dx = network.backward(r, chip)
     gradients = dict(chip.gradients_found)
     trained = {
-        (leaf.site.name, name)
+        key_of(leaf.site.name, name)
         for leaf in network.leaves()
         for name, parameter in leaf.layer.parameters(leaf.site).items()
         if parameter.trained
     }
     assert set(gradients) == trained
-    pairs = [(x, dx), *((chip.parameters[key], gradients[key]) for key in gradients)]
+    pairs = [(chip.parameters[key], gradients[key]) for key in gradients]
+    if tokens is None:
+        pairs.append((x, dx))
+    else:
+        assert dx.shape == x.shape
+        assert not dx.any()
     for values, gradient in pairs:
         assert gradient.shape == values.shape
         chosen = random.permutation(values.size)[:samples]

@@ -21,6 +21,12 @@ def everywhere(formats: TensorFormats) -> Mapping[str, TensorFormats]:
     return defaultdict(lambda: formats)
 
 
+def key_of(layer: str, name: str) -> tuple[str, str]:
+    """The key of a parameter: a weight of a site within a layer is that site's ``weight``."""
+    site, _, last = f"{layer}.{name}".rpartition(".")
+    return site, last
+
+
 def _windows(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> Iterator[tuple[Any, Any]]:
     """(index of the output, slice of the input) of every window of every image and channel."""
     n, height, width, channels = shape
@@ -128,6 +134,26 @@ class PlainVectorUnit:
     def moving_average(self, old: Any, new: Any, momentum: float) -> Any:
         return (1 - momentum) * old + momentum * new
 
+    def table_rows(self, table: Any, ids: Any) -> Any:
+        return table[ids.astype(int)]
+
+    def table_gradient(self, dy: Any, ids: Any, rows: int) -> Any:
+        hot = np.eye(rows)[ids.astype(int)].reshape(-1, rows)
+        return hot.T @ dy.reshape(len(hot), -1)
+
+    def attention_softmax(self, scores: Any, factor: float, causal: bool) -> Any:
+        seen = np.tril(np.ones(scores.shape[1:])) if causal else np.ones(scores.shape[1:])
+        powers = np.exp(scores * factor) * seen
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def attention_softmax_backward(self, dp: Any, p: Any, factor: float) -> Any:
+        """The Jacobian of each row, diag(p) - p p^T, times dp."""
+        ds = np.zeros(p.shape)
+        for g, q in np.ndindex(*p.shape[:2]):
+            row = p[g, q]
+            ds[g, q] = (np.diag(row) - np.outer(row, row)).dot(dp[g, q]) * factor
+        return ds
+
     def max_pool(self, x: Any, size: int, stride: int) -> tuple[Any, Any]:
         n, height, width, channels = x.shape
         y = np.zeros((n, (height - size) // stride + 1, (width - size) // stride + 1, channels))
@@ -169,17 +195,20 @@ class PlainExecutor:
         self.executed: list[Gemm] = []
         self._formats = formats
         self._kept: dict[tuple[str, str], Any] = {}
+        self._shared: dict[str, Any] = {}
         random = np.random.default_rng(seed)
         for leaf in leaves:
             for name, parameter in leaf.layer.parameters(leaf.site).items():
                 drawn = random.normal(size=parameter.shape)
-                self.parameters[leaf.site.name, name] = drawn if parameter.trained else np.abs(drawn) + 0.5
+                self.parameters[key_of(leaf.site.name, name)] = (
+                    drawn if parameter.trained else np.abs(drawn) + 0.5
+                )
 
     def formats(self, layer: str) -> TensorFormats:
         return self._formats
 
     def parameter(self, layer: str, name: str) -> Any:
-        return self.parameters[layer, name]
+        return self.parameters[key_of(layer, name)]
 
     def set_statistic(self, layer: str, name: str, value: Any) -> None:
         self.parameters[layer, name] = value
@@ -191,15 +220,24 @@ class PlainExecutor:
         return self._kept[layer, name]
 
     def add_gradient(self, layer: str, name: str, value: Any) -> None:
-        assert value.shape == self.parameters[layer, name].shape
-        self.gradients_found[layer, name] = self.gradients_found.get((layer, name), 0) + value
+        key = key_of(layer, name)
+        assert value.shape == self.parameters[key].shape
+        self.gradients_found[key] = self.gradients_found.get(key, 0) + value
 
     def dropout_mask(self, layer: str, shape: tuple[int, ...], rate: float) -> Any:
         """The same at every call, so that finite differences see one function."""
         return np.random.default_rng(len(layer)).random(shape) >= rate
 
-    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
-        return Operand(self.parameters[layer, parameter].reshape(shape), self._formats.weight)
+    def share(self, name: str, value: Any) -> None:
+        self._shared[name] = value
+
+    def shared(self, name: str) -> Any:
+        return self._shared[name]
+
+    def weight(
+        self, layer: str, shape: tuple[int, ...], parameter: str = "weight", owner: str | None = None
+    ) -> Operand:
+        return Operand(self.parameter(owner or layer, parameter).reshape(shape), self._formats.weight)
 
     def activation(self, layer: str, x: Any) -> Operand:
         return Operand(x, self._formats.activation)

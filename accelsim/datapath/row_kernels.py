@@ -1,4 +1,4 @@
-"""Functions of rows: normalisation over channels. Each row's sums run from its first element to its last."""
+"""Functions of rows: normalisation, attention's softmax, tables. A row's sums run from first to last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from accelsim.datapath.vector_kernels import add_partials
+from accelsim.datapath.vector_kernels import add_partials, exponential
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.quantise import SUM_BLOCK
 
@@ -58,3 +58,47 @@ def row_product_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
             for c in range(channels):
                 partial[block, c] += dy[r, c] * ((x[r, c] - mean[r]) * inverse[r])
     return add_partials(partial)
+
+
+@kernel()
+def add_rows(dy: Any, ids: Any, table: Any) -> None:
+    """table[ids[r]] += dy[r] for each row r, in order."""
+    for r in range(dy.shape[0]):
+        for c in range(dy.shape[1]):
+            table[ids[r], c] += dy[r, c]
+
+
+@kernel(parallel=True)
+def attention_softmax(scores: Any, factor: Any, causal: bool, p: Any) -> None:
+    """Softmax over the last axis of (g, queries, keys) of factor * scores.
+
+    The largest is subtracted, the exponentials are summed in order. ``causal``: query q sees keys 0..q.
+    """
+    products, queries, keys = scores.shape
+    for g in prange(products):
+        for q in range(queries):
+            seen = min(q + 1, keys) if causal else keys
+            largest = scores[g, q, 0] * factor
+            for k in range(1, seen):
+                largest = max(largest, scores[g, q, k] * factor)
+            total = np.float32(0.0)
+            for k in range(seen):
+                p[g, q, k] = exponential(scores[g, q, k] * factor - largest)
+                total += p[g, q, k]
+            for k in range(seen):
+                p[g, q, k] = p[g, q, k] / total
+            for k in range(seen, keys):
+                p[g, q, k] = np.float32(0.0)
+
+
+@kernel(parallel=True)
+def attention_softmax_backward(dp: Any, p: Any, factor: Any, ds: Any) -> None:
+    """ds = p * (dp - sum(p * dp)) * factor over the last axis of (g, queries, keys)."""
+    products, queries, keys = p.shape
+    for g in prange(products):
+        for q in range(queries):
+            total = np.float32(0.0)
+            for k in range(keys):
+                total += p[g, q, k] * dp[g, q, k]
+            for k in range(keys):
+                ds[g, q, k] = (p[g, q, k] * (dp[g, q, k] - total)) * factor

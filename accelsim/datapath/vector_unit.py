@@ -124,6 +124,30 @@ class ChipVectorUnit:
         dgamma = row_kernels.row_product_sums(gradient, rows, mean, inverse)
         return self._stored(dx), dgamma, self.column_sums(gradient)
 
+    def table_rows(self, table: F32, ids: F32) -> F32:
+        """Rows of a table (v, c) by whole numbers of any shape (...): (..., c)."""
+        return self._stored(table[ids.astype(np.int64)])
+
+    def table_gradient(self, dy: F32, ids: F32, rows: int) -> F32:
+        """Sums of dy (..., c) by their ids, in order: (rows, c), float32."""
+        table = np.zeros((rows, dy.shape[-1]), np.float32)
+        row_kernels.add_rows(_rows(dy), ids.astype(np.int64).reshape(-1), table)
+        return table
+
+    def attention_softmax(self, scores: F32, factor: float, causal: bool) -> F32:
+        """Softmax of factor * scores (g, queries, keys) over keys; ``causal``: over keys up to the query."""
+        p = np.empty(scores.shape, np.float32)
+        row_kernels.attention_softmax(np.ascontiguousarray(scores), np.float32(factor), causal, p)
+        return self._stored(p)
+
+    def attention_softmax_backward(self, dp: F32, p: F32, factor: float) -> F32:
+        """dL/dscores from dL/dp and the probabilities p."""
+        ds = np.empty(p.shape, np.float32)
+        row_kernels.attention_softmax_backward(
+            np.ascontiguousarray(dp), np.ascontiguousarray(p), np.float32(factor), ds
+        )
+        return self._stored(ds)
+
     def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
         """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""
         y = np.empty(_pooled(x.shape, (size, size), stride), np.float32)

@@ -5,10 +5,12 @@ a chip. `LAYERS` is the list of what a workload file may name.
 """
 
 from accelsim.network.activation import Dropout, Gelu, Relu, Relu6, Sigmoid, Swish, Tanh
+from accelsim.network.attention import Attention, CrossAttention
 from accelsim.network.conv2d import Conv2d
+from accelsim.network.embedding import Embedding, Positions, Unembedding
 from accelsim.network.executor import Executor, Operand, VectorUnit
-from accelsim.network.graph import Add, Concat, Join, Leaf, Network, Part, Residual, Sequence
-from accelsim.network.layer import Layer, Parameter, ShapeError, Site
+from accelsim.network.graph import Add, Concat, EncoderDecoder, Join, Leaf, Network, Part, Residual, Sequence
+from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
 from accelsim.network.matrix_layer import ArrayLayer, MatrixLayer
 from accelsim.network.normalisation import BatchNorm, LayerNorm
@@ -20,7 +22,8 @@ LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
         Linear, Conv2d, BatchNorm, LayerNorm, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish, Dropout,
-        MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions, Refit,
+        MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions, Embedding, Positions, Unembedding,
+        Attention, CrossAttention, Refit,
     )
 }  # fmt: skip
 
@@ -29,11 +32,15 @@ __all__ = [
     "Add",
     "ArrayLayer",
     "AsSequence",
+    "Attention",
     "AveragePool",
     "BatchNorm",
     "Concat",
     "Conv2d",
+    "CrossAttention",
     "Dropout",
+    "Embedding",
+    "EncoderDecoder",
     "Executor",
     "Flatten",
     "Gelu",
@@ -45,10 +52,12 @@ __all__ = [
     "MatrixLayer",
     "MaxPool",
     "MeanPositions",
+    "Memory",
     "Network",
     "Operand",
     "Parameter",
     "Part",
+    "Positions",
     "Refit",
     "Relu",
     "Relu6",
@@ -60,5 +69,6 @@ __all__ = [
     "Swish",
     "TakeLast",
     "Tanh",
+    "Unembedding",
     "VectorUnit",
 ]

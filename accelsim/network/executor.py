@@ -87,6 +87,18 @@ class VectorUnit(Protocol):
     ) -> tuple[F32, F32, F32]:
         """dx, dgamma, dbeta."""
 
+    def table_rows(self, table: F32, ids: F32) -> F32:
+        """Rows of a table (v, c) by whole numbers of any shape (...): (..., c)."""
+
+    def table_gradient(self, dy: F32, ids: F32, rows: int) -> F32:
+        """Sums of dy (..., c) by their ids, in order: (rows, c), float32."""
+
+    def attention_softmax(self, scores: F32, factor: float, causal: bool) -> F32:
+        """Softmax of factor * scores (g, queries, keys) over keys; ``causal``: over keys up to the query."""
+
+    def attention_softmax_backward(self, dp: F32, p: F32, factor: float) -> F32:
+        """dL/dscores from dL/dp and the probabilities p."""
+
     def inverse_deviation(self, variance: F32, epsilon: float) -> F32:
         """1/sqrt(variance + epsilon)."""
 
@@ -142,8 +154,16 @@ class Executor(Protocol):
     def add_gradient(self, layer: str, name: str, value: F32) -> None:
         """Hand over the gradient of a parameter, or what is to be added to the one handed over before."""
 
-    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
-        """A weight in the format of its site, in the given shape."""
+    def share(self, name: str, value: Any) -> None:
+        """Hand a value to another layer of the same pass."""
+
+    def shared(self, name: str) -> Any:
+        """What another layer shared."""
+
+    def weight(
+        self, layer: str, shape: tuple[int, ...], parameter: str = "weight", owner: str | None = None
+    ) -> Operand:
+        """A weight in the format of its site, in the given shape; ``owner`` is the layer that has it."""
 
     def activation(self, layer: str, x: F32) -> Operand:
         """The layer's input in its format; remembers where it was clipped."""
@@ -155,4 +175,8 @@ class Executor(Protocol):
         """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM."""
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
-        """a (m, k) times b (k, n), scaled and rounded to the storage format: float32 (m, n)."""
+        """a (m, k) times b (k, n), scaled and rounded to the storage format: float32 (m, n).
+
+        Operands may be stacks, one product for each of the GEMM's groups:
+        (groups, m, k) times (groups, k, n).
+        """

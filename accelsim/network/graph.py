@@ -210,5 +210,46 @@ class Concat:
         return first
 
 
-Part = Leaf | Residual | Concat
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """Two networks on one sample: the first ``source`` positions are the encoder's, the others the decoder's.
+
+    The decoder's cross attentions listen to the encoder's output, shared under ``name``; the output is
+    the decoder's (Vaswani et al., NeurIPS 2017, section 3.1).
+    """
+
+    name: str
+    source: int
+    encoder: Sequence
+    decoder: Sequence
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self.decoder.output_shape
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return self.decoder.output_nonnegative
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order."""
+        yield from self.encoder.leaves()
+        yield from self.decoder.leaves()
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """The decoder's output of a mini-batch."""
+        chip.share(self.name, self.encoder.forward(x[:, : self.source], chip))
+        return self.decoder.forward(x[:, self.source :], chip)
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy; the encoder's is the sum of what the cross attentions hand back."""
+        chip.share(f"{self.name} gradient", np.zeros_like(chip.shared(self.name)))
+        decoder = self.decoder.backward(dy, chip)
+        encoder = self.encoder.backward(chip.shared(f"{self.name} gradient"), chip)
+        return np.concatenate([encoder, decoder], axis=1)
+
+
+Part = Leaf | Residual | Concat | EncoderDecoder
 Network = Sequence

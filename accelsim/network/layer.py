@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,15 @@ class ShapeError(ValueError):
 
 
 @dataclass(frozen=True)
+class Memory:
+    """An encoder's output: the name it is shared under, its shape (positions, channels), and its sign."""
+
+    name: str
+    shape: Shape
+    nonnegative: bool
+
+
+@dataclass(frozen=True)
 class Site:
     """Where a layer stands: its name and what it is given.
 
@@ -31,12 +40,20 @@ class Site:
     sequence, (features,), or (positions,) of token ids.
     ``nonnegative`` says that the input cannot be below zero (it comes from a ReLU), so that its
     4-bit codes are unsigned. ``needs_input_gradient`` is false where nothing before it is trained.
+    ``table`` is the shape (tokens, features) of the embedding that an unembedding shares, ``memory``
+    what a cross attention listens to.
     """
 
     name: str
     input_shape: Shape
     nonnegative: bool = False
     needs_input_gradient: bool = True
+    table: Shape | None = None
+    memory: Memory | None = None
+
+    def part(self, name: str) -> Site:
+        """An operand site within the layer, of signed numbers."""
+        return replace(self, name=f"{self.name}.{name}", nonnegative=False)
 
     @property
     def elements(self) -> int:
@@ -53,7 +70,7 @@ class Parameter:
 
     ``initial``: ``kaiming`` draws uniformly from +-sqrt(6 / fan_in) (He et al., ICCV 2015, with
     the gain of a ReLU), ``xavier`` from +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS
-    2010), ``normal`` has a deviation of 0.02 (Radford et al., 2018), ``zeros`` and ``ones`` are
+    2010), ``normal`` has the given standard deviation, ``zeros`` and ``ones`` are
     constants, ``forget_ones`` is one in the second of four quarters (an LSTM's forget gate), else zero.
     ``operand_of`` names the site whose weight format the array reads it in, if the array reads it.
     """
@@ -65,6 +82,7 @@ class Parameter:
     decays: bool = False
     fan_out: int = 1
     operand_of: str | None = None
+    deviation: float = 0.02
 
     @property
     def elements(self) -> int:

@@ -8,6 +8,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from accelsim.network.conversions import (
+    activation_clip,
+    activation_codes,
+    gradient_codes,
+    has_codes,
+    output_scale,
+    weight_work,
+)
 from accelsim.network.executor import F32, Executor
 from accelsim.network.layer import Formats, Layer, Parameter, Shape, Site, mask_tensor, tensor
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
@@ -74,9 +82,9 @@ class MatrixLayer(ArrayLayer):
     def _work(self, site: Site, batch: int, formats: TensorFormats) -> list[LayerWork]:
         inputs = batch * site.elements
         outputs = batch * math.prod(self.output_shape(site))
-        low = formats.activation != formats.storage
+        low = has_codes(formats)
         works = [self._forward_work(site, batch, formats, inputs, outputs, low)]
-        conversion = self._gradient_work(outputs) if low else []
+        conversion = gradient_codes(outputs) if low else []
         dy = [tensor(site, "dy", outputs, formats.storage, "stream")] if low else []
         codes = self._gradient_codes(site, formats, outputs) if low else []
         if site.needs_input_gradient:
@@ -84,7 +92,7 @@ class MatrixLayer(ArrayLayer):
             conversion, dy, codes = [], [], []
         update = LayerWork(
             site.name, self.kind, "update", (self.update_gemm(site, batch, formats),),
-            (*conversion, *self._update_vector_work(site, formats, outputs, low)),
+            (*conversion, *self._update_vector_work(site, formats, outputs)),
             tuple(dy), tuple(codes),
         )  # fmt: skip
         return [*works, update]
@@ -97,20 +105,11 @@ class MatrixLayer(ArrayLayer):
         reads: tuple[Tensor, ...] = ()
         writes: tuple[Tensor, ...] = (saved,)
         if low:
-            # clamp at both ends, scale, convert
-            vector.append(VectorWork("activation_codes", inputs, multiplies=1, compares=3))
-            vector.append(VectorWork("output_scale", outputs, multiplies=1))
+            vector += [activation_codes(inputs), output_scale(outputs)]
             reads = (tensor(site, "input", inputs, formats.storage, "stream"),)
             writes = (saved, mask_tensor(site, inputs))
         gemm = self.forward_gemm(site, batch, formats)
         return LayerWork(site.name, self.kind, "forward", (gemm,), tuple(vector), reads, writes)
-
-    def _gradient_work(self, outputs: int) -> list[VectorWork]:
-        # scale; maximum for the scale; two conversions of a multiply by 1.6, an exponent and a clamp
-        return [
-            VectorWork("gradient_scale", outputs, multiplies=1, compares=1),
-            VectorWork("gradient_codes", outputs, multiplies=2, compares=4),
-        ]
 
     def _gradient_codes(self, site: Site, formats: TensorFormats, outputs: int) -> list[Tensor]:
         names = {"dy codes (dW)": formats.gradient_weight}
@@ -125,24 +124,15 @@ class MatrixLayer(ArrayLayer):
         conversion, dy, codes = gradient
         vector, reads = list(conversion), list(dy)
         if low:
-            vector.append(VectorWork("output_scale", inputs, multiplies=1))
-            vector.append(VectorWork("activation_clip", inputs, adds=1, compares=1))
+            vector += [output_scale(inputs), activation_clip(inputs)]
             reads.append(mask_tensor(site, inputs))
         gemms = tuple(self.backward_gemms(site, batch, formats))
         return LayerWork(site.name, self.kind, "backward", gemms, tuple(vector), tuple(reads), tuple(codes))
 
-    def _update_vector_work(
-        self, site: Site, formats: TensorFormats, outputs: int, low: bool
-    ) -> list[VectorWork]:
+    def _update_vector_work(self, site: Site, formats: TensorFormats, outputs: int) -> list[VectorWork]:
         weights = math.prod(self.weight_shape(site))
         found = [VectorWork("bias_gradient", outputs, adds=1)] if self.bias else []
-        if low:
-            found.append(VectorWork("output_scale", weights, multiplies=1))
-            # |w| and w*w summed, then scale, clamp, convert
-            found.append(VectorWork("weight_codes", weights, adds=2, multiplies=2, compares=4))
-        elif formats.master != formats.weight:
-            found.append(VectorWork("weight_cast", weights, compares=1))
-        return found
+        return [*found, *weight_work(weights, formats)]
 
     def add_bias(self, site: Site, y: F32, chip: Executor) -> F32:
         """y plus the bias, where there is one."""

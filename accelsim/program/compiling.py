@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from accelsim.network import Concat, Leaf, Network, Residual
+from accelsim.network import Concat, EncoderDecoder, Leaf, Network, Residual
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 from accelsim.program.formats import site_rules
@@ -156,19 +156,19 @@ def _input_readers(network: Network, reading: set[str]) -> set[str]:
             if part.site.name in reading:
                 return {part.site.name}
             continue
-        found = [
-            _input_readers(branch, reading) or {f"{part.closing.site.name}.{name}"}
-            for name, branch in _branches(part).items()
-        ]
+        found = [_input_readers(branch, reading) or {name} for name, branch in _branches(part).items()]
         return set().union(*found)
     return set()
 
 
-def _branches(part: Residual | Concat) -> dict[str, Network]:
-    """The branches of a part, named as its closing layer names their outputs."""
+def _branches(part: Residual | Concat | EncoderDecoder) -> dict[str, Network]:
+    """What a part hands its input to, by the names of the tensors that a closing layer would read."""
     if isinstance(part, Residual):
-        return {"body": part.body, "shortcut": part.shortcut}
-    return {f"branch {i + 1}": branch for i, branch in enumerate(part.branches)}
+        names = part.closing.site.name
+        return {f"{names}.body": part.body, f"{names}.shortcut": part.shortcut}
+    if isinstance(part, EncoderDecoder):
+        return {f"{part.name}.source": part.encoder, f"{part.name}.target": part.decoder}
+    return {f"{part.closing.site.name}.{i}": branch for i, branch in enumerate(part.branches)}
 
 
 def _reading_input(work: LayerWork, readers: set[str]) -> LayerWork:

@@ -75,6 +75,7 @@ class ChipExecutor:
         self.rules = rules
         self._plans: dict[Gemm, Plan] = {}
         self._kept: dict[tuple[str, str], Any] = {}
+        self._shared: dict[str, Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
         self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
         self._largest: dict[str, tuple[float, float]] = {}
@@ -90,6 +91,7 @@ class ChipExecutor:
         """Start a step: nothing kept, no gradients."""
         self.training = training
         self._kept.clear()
+        self._shared.clear()
         self.gradients_by_key.clear()
         self._clipped.clear()
         self._largest.clear()
@@ -183,11 +185,21 @@ class ChipExecutor:
             return power_scale(values, fmt)
         return largest_scale(values, fmt, self._recipe.storage) if scale == "max" else 1.0
 
-    def weight(self, layer: str, shape: tuple[int, ...], parameter: str = "weight") -> Operand:
-        """A weight of the layer in its format, quantised once per update."""
+    def share(self, name: str, value: Any) -> None:
+        """Hand a value to another layer of the same pass."""
+        self._shared[name] = value
+
+    def shared(self, name: str) -> Any:
+        """What another layer shared."""
+        return self._shared[name]
+
+    def weight(
+        self, layer: str, shape: tuple[int, ...], parameter: str = "weight", owner: str | None = None
+    ) -> Operand:
+        """A weight of the layer (or of ``owner``) in the layer's format, quantised once per update."""
         key = layer, parameter
         if key not in self._weights:
-            master = self.parameter(layer, parameter).reshape(shape)
+            master = self.parameter(owner or layer, parameter).reshape(shape)
             self._weights[key] = self._weight(layer, master)
         return self._weights[key]
 
@@ -286,7 +298,10 @@ class ChipExecutor:
         return found[0], found[1]
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
-        """a (m, k) times b (k, n), scaled and rounded to the storage format."""
+        """a (m, k) times b (k, n), or stacks of them, scaled and rounded to the storage format."""
+        if a.array.ndim == 3:
+            pairs = zip(a.array, b.array, strict=True)
+            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         plan = self._plans.get(gemm)
         if plan is None:
             plan = self._plans[gemm] = plan_gemm(gemm, self._chip)

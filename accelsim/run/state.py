@@ -77,9 +77,14 @@ def _drawn(parameter: Parameter, key: int) -> F32:
         quarters[1] = 1
         return quarters.reshape(parameter.shape)
     if parameter.initial == "normal":
-        return np.asarray(0.02 * _normal(key, parameter.elements), np.float32).reshape(parameter.shape)
+        return _scaled_normal(parameter, key)
     fan = parameter.fan_in if parameter.initial == "kaiming" else parameter.fan_in + parameter.fan_out
     drawn = (2.0 * uniform(key, parameter.elements) - 1.0) * np.sqrt(6.0 / fan)
+    return np.asarray(drawn, np.float32).reshape(parameter.shape)
+
+
+def _scaled_normal(parameter: Parameter, key: int) -> F32:
+    drawn = parameter.deviation * _normal(key, parameter.elements)
     return np.asarray(drawn, np.float32).reshape(parameter.shape)
 
 

@@ -10,17 +10,21 @@ from accelsim.network import (
     LAYERS,
     Add,
     Concat,
+    Embedding,
+    EncoderDecoder,
     Join,
     Layer,
     Leaf,
+    Memory,
     Network,
     Part,
     Residual,
     Sequence,
     ShapeError,
     Site,
+    Unembedding,
 )
-from accelsim.workload.expansion import Entry
+from accelsim.workload.expansion import Entry, shown
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of
 
 LOSS = "loss"
@@ -35,9 +39,12 @@ class NetworkBuilder:
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._trained_before = False
+        self._tables: dict[str, tuple[int, ...]] = {}
+        self._memory: Memory | None = None
         self._composites: dict[str, Callable[[Entry, tuple[int, ...], bool], Part]] = {
             "residual": self._residual,
             "concat": self._concat,
+            "encoder_decoder": self._encoder_decoder,
         }
 
     def build(self, entries: list[Entry], input_shape: tuple[int, ...]) -> Network:
@@ -70,13 +77,17 @@ class NetworkBuilder:
             layer = parse(LAYERS[entry.kind], part)
         except InputError as error:
             raise self._located(entry, error.message, error.where) from None
-        site = Site(self._name(layer, entry, part), shape, nonnegative, self._trained_before)
+        table = self._tables.get(layer.of) if isinstance(layer, Unembedding) else None
+        name = self._name(layer, entry, part)
+        site = Site(name, shape, nonnegative, self._trained_before, table, self._memory)
         leaf = Leaf(layer, site)
         try:
             layer.output_shape(site)
         except ShapeError as error:
             raise self._mistake(entry, str(error)) from None
         self._trained_before |= any(parameter.trained for parameter in layer.parameters(site).values())
+        if isinstance(layer, Embedding):
+            self._tables[name] = (layer.tokens, layer.features)
         return leaf
 
     def _residual(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Residual:
@@ -99,6 +110,27 @@ class NetworkBuilder:
         closing = Join(branches=len(branches), inputs=math.prod(shape))
         site = Site(self._numbered(closing.kind), joined, False, True)
         return Concat(branches, Leaf(closing, site))
+
+    def _encoder_decoder(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> EncoderDecoder:
+        source, positions = entry.settings["source"], shape[0]
+        if isinstance(source, bool) or not isinstance(source, int) or not 1 <= source < positions:
+            where = position_of(self._document, entry.origins.get("source", (*entry.path, "source")))
+            message = f"must be a whole number from 1 to {positions - 1}, got {shown(source)}"
+            raise self._located(entry, f"source: {message}", where)
+        before, name = self._trained_before, self._numbered(entry.kind)
+        encoder = self._sequence(entry.settings["encoder"], (source, *shape[1:]), nonnegative)
+        if len(encoder.output_shape) != 2:
+            message = f"the encoder must give (positions, channels), got {encoder.output_shape}"
+            raise self._mistake(entry, message)
+        after, outer = self._trained_before, self._memory
+        self._trained_before = before
+        self._memory = Memory(name, encoder.output_shape, encoder.output_nonnegative)
+        decoder = self._sequence(entry.settings["decoder"], (positions - source, *shape[1:]), nonnegative)
+        self._trained_before |= after
+        self._memory = outer
+        if not any(leaf.layer.kind == "cross_attention" for leaf in decoder.leaves()):
+            raise self._mistake(entry, "the decoder has no 'cross_attention' to listen to the encoder with")
+        return EncoderDecoder(name, source, encoder, decoder)
 
     def _side_by_side(
         self, branches: list[list[Entry]], shape: tuple[int, ...], nonnegative: bool

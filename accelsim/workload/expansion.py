@@ -70,7 +70,7 @@ class Expander:
     def __init__(self, document: YamlDocument, blocks: dict[str, Block], kinds: list[str]) -> None:
         self._document = document
         self._blocks = blocks
-        self._kinds = [*kinds, "residual", "concat", "block", "repeat"]
+        self._kinds = [*kinds, "residual", "concat", "encoder_decoder", "block", "repeat"]
         self._items = 0
 
     def _mistake(self, path: KeyPath, message: str) -> InputError:
@@ -101,6 +101,8 @@ class Expander:
             return [Entry(kind, self._branches(written, inner, scope), inner, {}, scope.used_at)]
         if kind == "concat":
             return [Entry(kind, self._concat(written, inner, scope), inner, {}, scope.used_at)]
+        if kind == "encoder_decoder":
+            return [self._encoder_decoder(written, inner, scope)]
         settings, origins = self._filled(written, inner, scope)
         if kind == "repeat":
             return self._repeat(settings, origins, inner, scope)
@@ -211,6 +213,13 @@ class Expander:
                 for branch, place in zip(written, places, strict=True)
             ]
         }
+
+    def _encoder_decoder(self, settings: dict[str, Any], path: KeyPath, scope: Scope) -> Entry:
+        keys = ["source", "encoder", "decoder"]
+        self._known_keys(settings, path, keys, keys)
+        parts = {key: self.expand(settings[key], (*path, key), scope.inner()) for key in keys[1:]}
+        source, origins = self._filled({"source": settings["source"]}, path, scope)
+        return Entry("encoder_decoder", {**source, **parts}, path, origins, scope.used_at)
 
     def _branches(self, settings: dict[str, Any], path: KeyPath, scope: Scope) -> dict[str, Any]:
         self._known_keys(settings, path, ["body", "shortcut"], ["body"])
