@@ -189,13 +189,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy_gradient(
-    probabilities: np.ndarray, labels: np.ndarray, loss_scale: float, storage: str
+    probabilities: np.ndarray, labels: np.ndarray, loss_scale: float, storage: str, smoothing: float = 0.0
 ) -> np.ndarray:
-    factor = np.float32(loss_scale / len(labels))
+    factor = np.float32(loss_scale / (len([label for label in labels if label >= 0]) or 1))
     gradient = probabilities.copy()
+    spread = np.float32(smoothing / probabilities.shape[1])
     for r, c in np.ndindex(*probabilities.shape):
-        one_hot = ONE if labels[r] == c else ZERO
-        gradient[r, c] = (probabilities[r, c] - one_hot) * factor
+        one_hot = np.float32(1 - smoothing) if labels[r] == c else ZERO
+        gradient[r, c] = ((probabilities[r, c] - spread) - one_hot) * factor if labels[r] >= 0 else ZERO
     return stored(gradient, storage)
 
 

@@ -271,15 +271,17 @@ def test_softmax_of_what_is_no_number() -> None:
 
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("loss_scale", [1.0, 1024.0])
-def test_cross_entropy_gradient(storage: str, loss_scale: float) -> None:
-    """(p - one hot) * (scale / batch), stored with one rounding; the probabilities are left alone."""
+@pytest.mark.parametrize(("lowest", "smoothing"), [(0, 0.0), (-1, 0.0), (-1, 0.1), (0, 0.3)])
+def test_cross_entropy_gradient(storage: str, loss_scale: float, lowest: int, smoothing: float) -> None:
+    """(p - label) * (scale / labels that count), stored with one rounding; the probabilities are kept."""
     unit = ChipVectorUnit(storage)
     probabilities = naive.softmax(singles(7 * 5, 34).reshape(7, 5))
-    labels = np.random.default_rng(35).integers(0, 5, 7)
+    labels = np.random.default_rng(35).integers(lowest, 5, 7)
+    assert labels.min() == lowest
     before = probabilities.copy()
     assert_same_bits(
-        lambda: unit.cross_entropy_gradient(probabilities, labels, loss_scale),
-        naive.cross_entropy_gradient(probabilities, labels, loss_scale, storage),
+        lambda: unit.cross_entropy_gradient(probabilities, labels, loss_scale, smoothing),
+        naive.cross_entropy_gradient(probabilities, labels, loss_scale, storage, smoothing),
     )
     np.testing.assert_array_equal(probabilities, before)
 

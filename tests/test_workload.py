@@ -12,7 +12,7 @@ from tiny_workload import TEXT, edited, written
 from accelsim.network import Conv2d, Residual
 from accelsim.storage import shipped
 from accelsim.workload import Workload, load_workload
-from accelsim.workload.schema import Constant, Cosine, Step
+from accelsim.workload.schema import Constant, Cosine, InverseSquareRoot, Linear, Step
 
 
 def layer_names(workload: Workload) -> list[str]:
@@ -126,3 +126,18 @@ def test_warmup_longer_than_the_run_only_rises() -> None:
     """A short trial of a long schedule stays in its warm-up."""
     schedule = Cosine(schedule="cosine", initial=1.0, warmup_epochs=5)
     assert [schedule.at(epoch, 1) for epoch in (0, 0.5)] == pytest.approx([0.1, 0.19])
+
+
+def test_linear_rate_is_a_straight_line_after_its_warmup() -> None:
+    """From ``initial`` to ``final``; the warm-up rises to where the line begins."""
+    schedule = Linear(schedule="linear", initial=0.8, final=0.2, warmup_epochs=2)
+    assert [schedule.at(epoch, 8) for epoch in (2, 5, 8)] == pytest.approx([0.8, 0.5, 0.2])
+    assert [schedule.at(epoch, 8) for epoch in (0, 1)] == pytest.approx([0.08, 0.44])
+
+
+def test_inverse_square_root_rate_peaks_at_the_end_of_the_warmup() -> None:
+    """Four times the warm-up halves the rate, whatever the length of the run."""
+    schedule = InverseSquareRoot(schedule="inverse_sqrt", initial=0.6, warmup_epochs=2)
+    assert [schedule.at(epoch, 40) for epoch in (0, 1, 2, 8, 32)] == pytest.approx(
+        [0.06, 0.33, 0.6, 0.3, 0.15]
+    )

@@ -32,6 +32,8 @@ def show_progress(quiet: bool) -> Iterator[Listener | None]:
 def epoch_line(event: Progress) -> str:
     """One line for a finished epoch: loss and accuracy in training, accuracy on the test set, speed."""
     tested = "" if event.test_accuracy is None else f"  test accuracy {100 * event.test_accuracy:5.1f} %"
+    if event.metric is not None and event.metric.name != "accuracy":
+        tested += f"  {event.metric.name} {event.metric.value:.3f}"
     left = f"  {clock(event.seconds_left)} left" if event.epoch < event.epochs else ""
     return (
         f"{event.chip}  epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}  loss {event.loss:.4f}  "

@@ -185,11 +185,20 @@ class ChipVectorUnit:
         kernels.softmax_rows(np.ascontiguousarray(logits), probabilities)
         return probabilities
 
-    def cross_entropy_gradient(self, probabilities: F32, labels: NDArray[np.int64], loss_scale: float) -> F32:
-        """dL/dlogits of the mean loss, times ``loss_scale``."""
+    def cross_entropy_gradient(
+        self, probabilities: F32, labels: NDArray[np.int64], loss_scale: float, smoothing: float = 0.0
+    ) -> F32:
+        """dL/dlogits of the mean loss over the labels from 0 on, times ``loss_scale``; zero for the others.
+
+        ``smoothing`` of the label's weight is spread evenly over all classes (Szegedy et al., CVPR 2016).
+        """
         gradient = probabilities.copy()
-        gradient[np.arange(len(labels)), labels] -= np.float32(1)
-        gradient *= np.float32(loss_scale / len(labels))
+        if smoothing:
+            gradient -= np.float32(smoothing / gradient.shape[1])
+        gradient[np.arange(len(labels)), labels] -= np.float32(1.0 - smoothing)
+        gradient[labels < 0] = 0
+        counted = int(np.count_nonzero(labels >= 0))
+        gradient *= np.float32(loss_scale / max(counted, 1))
         return self._stored(gradient)
 
 

@@ -98,7 +98,10 @@ def _with_optimizer(
     rule = _OPTIMIZERS[workload.optimizer.kind]
     own = formats[leaf.site.name]
     bits = number_format(own.master).bits
-    step = VectorWork("optimizer", count, rule.adds, rule.multiplies, 0, rule.specials)
+    steps = [VectorWork("optimizer", count, rule.adds, rule.multiplies, 0, rule.specials)]
+    if workload.clip_norm is not None:
+        # squared and added up while the gradient is at hand; the factor is part of the optimiser's own
+        steps.insert(0, VectorWork("gradient_norm", count, adds=1, multiplies=1))
     names = ["master", *(f"optimizer state {i + 1}" for i in range(rule.states))]
     state = tuple(Tensor(f"{leaf.site.name}.{name}", count, bits, "parameter") for name in names)
     gradient = Tensor(f"{leaf.site.name}.gradient", count, number_format(own.storage).bits, "parameter")
@@ -107,7 +110,7 @@ def _with_optimizer(
         last = works[-1]
         merged = replace(
             last,
-            vector_work=(*last.vector_work, step),
+            vector_work=(*last.vector_work, *steps),
             reads=(*last.reads, gradient, *state),
             writes=(*last.writes, *state, *codes),
         )
@@ -115,7 +118,7 @@ def _with_optimizer(
     return [
         *works,
         LayerWork(
-            leaf.site.name, leaf.layer.kind, "update", (), (step,), (gradient, *state), (*state, *codes)
+            leaf.site.name, leaf.layer.kind, "update", (), tuple(steps), (gradient, *state), (*state, *codes)
         ),
     ]
 
@@ -140,8 +143,10 @@ def _loss_work(workload: Workload, batch: int, storage: str) -> list[LayerWork]:
     bits = number_format(storage).bits
     logits = Tensor("loss.logits", count, bits, "stream")
     gradient = Tensor("loss.gradient", count, bits, "stream")
-    # maximum, subtract, exponential, sum, divide; then minus the one-hot label, divided by the batch
-    work = VectorWork("softmax_cross_entropy", count, adds=3, multiplies=1, compares=1, specials=2)
+    # maximum, subtract, exponential, sum, divide; then minus the label (its even part if smoothed, its
+    # one-hot part), divided by the batch
+    adds = 4 if workload.label_smoothing else 3
+    work = VectorWork("softmax_cross_entropy", count, adds=adds, multiplies=1, compares=1, specials=2)
     return [LayerWork("loss", "softmax_cross_entropy", "forward", (), (work,), (logits,), (gradient,))]
 
 

@@ -66,8 +66,24 @@ class DatasetRecord(_Frozen):
     license: str
 
 
+class MetricRecord(_Frozen):
+    """The figure that people judge a task by, on the test data; null when not finite."""
+
+    name: str
+    value: Loss
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value is the better one: of all but accuracy."""
+        return self.name != "accuracy"
+
+
 class EpochRecord(_Frozen):
-    """One epoch: mean losses (null when not finite), accuracies as fractions, seconds of the host."""
+    """One epoch: mean losses (null when not finite), accuracies as fractions, seconds of the host.
+
+    Accuracies are shares of all labels that count. Records of older versions have no ``metric``: theirs
+    is the accuracy.
+    """
 
     epoch: PositiveCount
     steps: Count
@@ -77,6 +93,7 @@ class EpochRecord(_Frozen):
     test_accuracy: Fraction
     learning_rate: NonNegative
     host_seconds: NonNegative
+    metric: MetricRecord | None = None
 
 
 class TensorRecord(_Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,11 @@ from accelsim.numerics.random_bits import permutation, stream_key
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.run.chip_executor import ChipExecutor
+from accelsim.run.clipping import clip_factor
+from accelsim.run.decoding import greedy_decode, sequence_errors
+from accelsim.run.objective import Score, Total, bits, probabilities_of, score
 from accelsim.run.optimizing import update
-from accelsim.run.progress import Progress, Watcher
+from accelsim.run.progress import Metric, Progress, Watcher
 from accelsim.run.recording import steps_per_epoch
 from accelsim.run.state import TrainingState
 from accelsim.workload import Dataset, Workload
@@ -77,46 +81,65 @@ class TrainingRun:
         number = len(self._state.epochs) + 1
         started = time.monotonic()
         order = permutation(stream_key(self._workload.seed, "order", number), len(self._train[0]))
-        loss_sum = correct = 0.0
+        loss_sum, total = 0.0, Total()
         for step in range(self._steps):
             chosen = order[step * self._workload.batch : (step + 1) * self._workload.batch]
             self._executor.watch(closely=step == self._steps - 1)
             x, labels = self._train[0][chosen], self._train[1][chosen]
-            loss, hits = self._step(x, labels, number - 1 + step / self._steps)
-            loss_sum, correct = loss_sum + loss, correct + hits
-            seen = (step + 1) * self._workload.batch
-            self._tell(number, step + 1, loss_sum / (step + 1), correct / seen)
-        seen = self._steps * self._workload.batch
-        self._close_epoch(number, loss_sum / self._steps, correct / seen, started)
+            scored = self._step(x, labels, number - 1 + step / self._steps)
+            loss_sum += scored.loss
+            total.add(scored)
+            self._tell(number, step + 1, loss_sum / (step + 1), total.accuracy)
+        self._close_epoch(number, loss_sum / self._steps, total.accuracy, started)
 
-    def _step(self, x: F32, labels: Labels, epoch: float) -> tuple[float, int]:
-        """Forward, backward, update of one mini-batch; its loss and its number of hits."""
-        chip, network = self._executor, self._workload.network
+    def _step(self, x: F32, labels: Labels, epoch: float) -> Score:
+        """Forward, backward, update of one mini-batch; how well it was known before."""
+        chip, workload, recipe = self._executor, self._workload, self._recipe
         chip.begin(training=True)
-        probabilities = chip.vector.softmax(network.forward(x, chip))
-        network.backward(chip.vector.cross_entropy_gradient(probabilities, labels, chip.loss_scale), chip)
-        rate = self._workload.learning_rate.at(epoch, self._workload.epochs)
+        logits = workload.network.forward(x, chip)
+        probabilities = probabilities_of(chip.vector, logits)
+        gradient = chip.vector.cross_entropy_gradient(
+            probabilities, labels.reshape(-1), chip.loss_scale, workload.label_smoothing
+        )
+        workload.network.backward(gradient.reshape(logits.shape), chip)
         gradients = chip.usable_gradients()
-        update(self._state, gradients, self._workload, self._recipe, rate, chip.loss_scale, chip.rules)
+        shrink = clip_factor(chip.vector, gradients, workload.clip_norm, chip.loss_scale)
+        rate = workload.learning_rate.at(epoch, workload.epochs)
+        update(self._state, gradients, workload, recipe, rate, chip.loss_scale / shrink, chip.rules)
         chip.end_of_update()
         self._clock.samples += len(x)
-        return _loss(probabilities, labels), _hits(probabilities, labels)
+        return score(probabilities, labels)
 
-    def _tested(self) -> tuple[float, float]:
-        """Mean loss and accuracy on the test data, on the chip, with running statistics."""
-        images, labels = self._test
-        loss = hits = 0.0
-        for first in range(0, len(images), self._workload.batch):
-            part = slice(first, first + self._workload.batch)
+    def _tested(self) -> Total:
+        """The score of the test data, on the chip, with running statistics."""
+        total = Total()
+        for x, labels in self._test_batches():
             self._executor.begin(training=False)
-            logits = self._workload.network.forward(images[part], self._executor)
-            probabilities = self._executor.vector.softmax(logits)
-            loss += _loss(probabilities, labels[part]) * len(labels[part])
-            hits += _hits(probabilities, labels[part])
-        return loss / len(images), hits / len(images)
+            logits = self._workload.network.forward(x, self._executor)
+            total.add(score(probabilities_of(self._executor.vector, logits), labels))
+        return total
+
+    def _test_batches(self) -> Iterator[tuple[F32, Labels]]:
+        samples, labels = self._test
+        for first in range(0, len(samples), self._workload.batch):
+            part = slice(first, first + self._workload.batch)
+            yield samples[part], labels[part]
+
+    def _metric(self, tested: Total) -> Metric:
+        """The figure that people judge this task by."""
+        data = self._workload.data
+        if data.layout is None:
+            return Metric("accuracy", tested.accuracy) if not data.targets else bits(data.symbol, tested.loss)
+        edits = wanted = 0
+        for x, labels in self._test_batches():
+            found = greedy_decode(self._workload.network, self._executor, x, data.layout)
+            errors = sequence_errors(found, labels, data.layout)
+            edits, wanted = edits + errors[0], wanted + errors[1]
+        return Metric(f"{data.symbol} error rate", edits / max(wanted, 1))
 
     def _close_epoch(self, number: int, loss: float, accuracy: float, started: float) -> None:
-        test_loss, test_accuracy = self._tested()
+        tested = self._tested()
+        metric = self._metric(tested)
         self._state.tensors += [
             {"epoch": number, "layer": layer, "role": role, **observed}
             for (layer, role), observed in (self._executor.observed or {}).items()
@@ -129,16 +152,23 @@ class TrainingRun:
                 "steps": self._steps,
                 "train_loss": loss,
                 "train_accuracy": accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
+                "test_loss": tested.loss,
+                "test_accuracy": tested.accuracy,
+                "metric": {"name": metric.name, "value": metric.value},
                 "learning_rate": self._workload.learning_rate.at(number - 1, self._workload.epochs),
                 "host_seconds": time.monotonic() - started,
             }
         )
-        self._tell(number, self._steps, loss, accuracy, test_accuracy)
+        self._tell(number, self._steps, loss, accuracy, tested.accuracy, metric)
 
     def _tell(
-        self, epoch: int, step: int, loss: float, accuracy: float, test_accuracy: float | None = None
+        self,
+        epoch: int,
+        step: int,
+        loss: float,
+        accuracy: float,
+        test_accuracy: float | None = None,
+        metric: Metric | None = None,
     ) -> None:
         if self._watcher is None:
             return
@@ -157,15 +187,6 @@ class TrainingRun:
                 seconds_left=left * self._workload.batch / max(rate, 1e-9),
                 phase="train" if test_accuracy is None else "test",
                 test_accuracy=test_accuracy,
+                metric=metric,
             )
         )
-
-
-def _loss(probabilities: F32, labels: Labels) -> float:
-    """Mean cross-entropy; for the record only, so the host's logarithm may compute it."""
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(np.mean(-np.log(np.maximum(chosen, 1e-30))))
-
-
-def _hits(probabilities: F32, labels: Labels) -> int:
-    return int(np.sum(np.argmax(probabilities, axis=1) == labels))

@@ -12,7 +12,7 @@ from accelsim.workload.building import NetworkBuilder
 from accelsim.workload.data_key import read_source
 from accelsim.workload.datasets import DataFacts, DataSource, ShapeOnly
 from accelsim.workload.expansion import Expander
-from accelsim.workload.schema import Adam, Constant, Cosine, Normalise, Sgd, Step, WorkloadKeys
+from accelsim.workload.schema import Adam, LearningRate, Normalise, Sgd, WorkloadKeys
 from accelsim.yamlfile import YamlDocument, parse, position_of, read_yaml
 
 
@@ -34,7 +34,9 @@ class Workload:
     seed: int
     normalise: Normalise | None
     optimizer: Sgd | Adam
-    learning_rate: Constant | Step | Cosine
+    learning_rate: LearningRate
+    label_smoothing: float
+    clip_norm: float | None
     network: Network
     source_text: str
     source_name: str
@@ -104,6 +106,8 @@ def load_workload(name_or_path: str | Path) -> Workload:
         normalise=keys.normalise,
         optimizer=keys.optimizer,
         learning_rate=keys.learning_rate,
+        label_smoothing=keys.label_smoothing,
+        clip_norm=keys.clip_norm,
         network=network,
         source_text=document.text,
         source_name=document.path.name,

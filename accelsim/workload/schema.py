@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -75,7 +76,7 @@ class Cosine(_Keys):
     def at(self, epoch: float, epochs: int) -> float:
         """Learning rate after ``epoch`` epochs (a fraction, below ``epochs``) of ``epochs``."""
         if epoch < self.warmup_epochs:
-            return self.initial * (0.1 + 0.9 * (epoch / self.warmup_epochs))
+            return _warming(self.initial, epoch / self.warmup_epochs)
         part = (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
         return self.final + (self.initial - self.final) * _half_cosine(part)
 
@@ -91,6 +92,47 @@ def _half_cosine(part: float) -> float:
     for divisor in (342.0, 272.0, 210.0, 156.0, 110.0, 72.0, 42.0, 20.0, 6.0):
         total = (1.0 - total) * square / divisor
     return (1.0 + x * (1.0 - total)) / 2.0
+
+
+class Linear(_Keys):
+    """A straight line from ``initial`` to ``final`` over the whole run, after a warm-up as in `Cosine`."""
+
+    schedule: Literal["linear"]
+    initial: Positive
+    final: NotNegative = 0.0
+    warmup_epochs: NotNegative = 0.0
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` epochs (a fraction, below ``epochs``) of ``epochs``."""
+        if epoch < self.warmup_epochs:
+            return _warming(self.initial, epoch / self.warmup_epochs)
+        part = (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
+        return self.initial + (self.final - self.initial) * part
+
+
+class InverseSquareRoot(_Keys):
+    """``initial`` at the end of the warm-up, then falling with the root of time (Vaswani et al., 2017, 5.3).
+
+    The warm-up is a straight line as in `Cosine`.
+    """
+
+    schedule: Literal["inverse_sqrt"]
+    initial: Positive
+    warmup_epochs: Positive
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` epochs (a fraction within an epoch) of ``epochs``."""
+        if epoch < self.warmup_epochs:
+            return _warming(self.initial, epoch / self.warmup_epochs)
+        return self.initial * math.sqrt(self.warmup_epochs / epoch)
+
+
+LearningRate = Constant | Step | Cosine | Linear | InverseSquareRoot
+
+
+def _warming(initial: float, part: float) -> float:
+    """The rate in a warm-up of which a ``part`` is over: a straight line from a tenth of ``initial``."""
+    return initial * (0.1 + 0.9 * part)
 
 
 class Normalise(_Keys):
@@ -125,6 +167,8 @@ class WorkloadKeys(_Keys):
     seed: int = Field(default=1, ge=0, lt=2**63)
     normalise: Normalise | None = None
     optimizer: Sgd | Adam = Field(discriminator="kind")
-    learning_rate: Constant | Step | Cosine = Field(discriminator="schedule")
+    learning_rate: LearningRate = Field(discriminator="schedule")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="weight spread over all classes")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
     blocks: dict[str, Block] = Field(default={}, description="named runs of layers")
     network: list[Any] = Field(min_length=1)
