@@ -6,15 +6,15 @@ output rows of one filter and channel; kernel rows lie down the array, output ro
 longer than the array is wide lies in segments one above the other. As many sets as fit work side by side on
 other filters and channels. So one sample takes
 
-    ceil(filters channels_per_group / sets) strips kernel cols_out   cycles, strips = ceil(rows_out /
-    strip),
+    ceil(filters channels_per_group / sets) strips kernel cols_out
 
-with the strip that makes it least. Filters do not overlap with computing, since a PE holds them once: each
-weight enters over a bus of ``filter_words_per_cycle`` once per strip and per block of samples.
+cycles, strips being ceil(rows_out / strip). Filters do not overlap with computing, since a PE holds them
+once: each weight enters over a bus of ``filter_words_per_cycle`` once per strip and per block of samples.
 
-Which samples and filters are worked on together (``block_samples``, ``block_filters``, the latter in
-multiples of what a PE holds) is what moves least over DRAM: inputs once per block of filters, weights once
-per strip and block of samples, outputs once; their sums and inputs must fit into the global buffer.
+A block is the samples and filters that are worked on together, the latter in multiples of what a PE holds.
+Inputs cross DRAM once per block of filters, weights once per strip and block of samples, outputs once; the
+sums and inputs of a block must fit into the global buffer. The block moves the fewest words, the strip costs
+the least energy with DRAM's, which is what the chip was made for. Nothing is compressed.
 
 Words accessed: per MAC four in the PE (input, weight, sum out and back), which the mode's energy per MAC
 includes; per kernel row of MACs one sum between PEs (operand buffer energy); in the global buffer inputs
@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from accelsim.chip import Chip, LocalStore
+from accelsim.cost.energy import static_energy_aj
 from accelsim.errors import InputError, unknown
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.passes import ceil_div
@@ -107,15 +108,13 @@ class RowStationaryLayer:
         return self.stream_cycles + self.filter_cycles
 
 
-def place(shape: Shape, rows: int, cols: int) -> Placement:
-    """The placement of least cycles on ``rows`` x ``cols`` PEs; of equals the one of fewer strips.
+def placements(shape: Shape, rows: int, cols: int) -> list[Placement]:
+    """All placements on ``rows`` x ``cols`` PEs, the shortest strip first.
 
     Raises `InputError` for a kernel with more rows than the array.
     """
     if shape.kernel > rows:
-        raise InputError(
-            f"row stationary: a kernel of {shape.kernel} rows does not fit an array of {rows} rows"
-        )
+        raise InputError(f"row stationary: a kernel of {shape.kernel} rows does not fit {rows} rows of PEs")
     slots = rows // shape.kernel
     found = []
     for strip in range(1, shape.rows_out + 1):
@@ -123,7 +122,7 @@ def place(shape: Shape, rows: int, cols: int) -> Placement:
         sets = slots * (cols // strip) if segments == 1 else slots // segments
         if sets:
             found.append(Placement(strip, sets))
-    return min(found, key=lambda each: (each.stream_cycles(shape), each.strips(shape)))
+    return found
 
 
 def choose_block(shape: Shape, strip: int, store: LocalStore, buffer_words: int) -> Block:
@@ -192,17 +191,27 @@ def layer_shape(leaf: Leaf, samples: int) -> Shape:
 def _layer(
     leaf: Leaf, samples: int, chip: Chip, store: LocalStore, zeros: Zeros | None
 ) -> RowStationaryLayer:
+    """The layer in the placement of least energy, DRAM included; of equals the one of fewer strips."""
     shape = layer_shape(leaf, samples)
-    placement = place(shape, chip.array.rows, chip.array.cols)
-    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
-    block = choose_block(shape, placement.strip, store, buffer_words)
-    loads = ceil_div(samples, block.samples) * placement.strips(shape) * shape.groups
+    saved = zeros.share.get(leaf.site.name, 0.0) * zeros.energy_saved if zeros else 0.0
+    found = [
+        _placed(leaf.site.name, shape, placement, chip, store, saved)
+        for placement in reversed(placements(shape, chip.array.rows, chip.array.cols))
+    ]
+    return min(found, key=lambda layer: layer.on_chip_aj + layer.dram_aj)
+
+
+def _placed(
+    name: str, shape: Shape, placement: Placement, chip: Chip, store: LocalStore, saved: float
+) -> RowStationaryLayer:
+    block = choose_block(
+        shape, placement.strip, store, chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    )
+    loads = ceil_div(shape.samples, block.samples) * placement.strips(shape) * shape.groups
     stream = placement.stream_cycles(shape)
     filter_cycles = ceil_div(shape.weights * loads, store.filter_words_per_cycle)
-    name = leaf.site.name
-    saved = zeros.share.get(name, 0.0) * zeros.energy_saved if zeros else 0.0
-    dynamic = _dynamic_aj(shape, placement, chip, store, saved)
     dram_bytes = shape.groups * block.dram_words * store.word_bytes
+    dynamic = _dynamic_aj(shape, placement, chip, store, saved)
     return RowStationaryLayer(
         name=name,
         macs=shape.macs,
@@ -210,7 +219,7 @@ def _layer(
         filter_cycles=filter_cycles,
         ideal_cycles=Fraction(shape.macs, chip.array.rows * chip.array.cols),
         dram_bytes=dram_bytes,
-        on_chip_aj=dynamic + _static_aj(stream + filter_cycles, chip),
+        on_chip_aj=dynamic + static_energy_aj(stream + filter_cycles, chip),
         dram_aj=8 * dram_bytes * attojoules(chip.dram.read_energy_pj_per_bit.value),
     )
 
@@ -229,9 +238,3 @@ def _dynamic_aj(shape: Shape, placement: Placement, chip: Chip, store: LocalStor
     words = (reads + outputs * (rounds - 1)) * attojoules(pad.read_energy_pj_per_byte.value)
     words += outputs * rounds * attojoules(pad.write_energy_pj_per_byte.value)
     return mac + network + shape.groups * words * store.word_bytes
-
-
-def _static_aj(cycles: int, chip: Chip) -> Fraction:
-    """Static power over the time: 1 mW for one cycle at 1 MHz is 10^-9 J."""
-    power_mw = Fraction(str(chip.static_power_mw.value))
-    return cycles * power_mw * 10**9 / Fraction(str(chip.clock_mhz.value))
