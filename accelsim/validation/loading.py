@@ -61,7 +61,7 @@ def _figure_fault(figure: Figure) -> tuple[str, str] | None:
 def _run_fault(run: Run, quantity: str) -> str | None:
     """What a run lacks or has too much of, in words, or None."""
     subjects = [run.workload is not None, bool(run.workloads), run.gemm is not None]
-    if quantity == "co2e_tonnes":
+    if quantity in ("co2e_tonnes", "co2e_lb"):
         return None if run.electricity_kwh and run.grid else "needs 'electricity_kwh' and 'grid'"
     if run.chip is None and run.array is None:
         return "needs 'chip', or 'array' for a convention of others"

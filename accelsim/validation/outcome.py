@@ -48,6 +48,17 @@ class Outcome:
         """Useful tera-operations a second, 1 MAC = 2 operations."""
         return float(2 * self.macs / self.seconds / 10**12)
 
+    def on_chips(self, chips: int) -> Outcome:
+        """The same on each of ``chips`` chips at the same time, each with its own samples."""
+        return replace(
+            self,
+            samples=chips * self.samples,
+            macs=chips * self.macs,
+            on_chip_aj=chips * self.on_chip_aj,
+            dram_aj=chips * self.dram_aj,
+            dram_bytes=chips * self.dram_bytes,
+        )
+
     def with_energy_scaled(self, factor: float) -> Outcome:
         """The same run with all energy but DRAM's times ``factor``."""
         return replace(self, on_chip_aj=self.on_chip_aj * Fraction(factor))

@@ -6,9 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelsim.chip import Chip
+from accelsim.cost import grid_record, load_grid
 from accelsim.errors import unknown
+from accelsim.record import GridRecord
+from accelsim.report.footprint import JOULE_PER_KWH, footprint
 from accelsim.validation.outcome import AJ_PER_J, Outcome
 from accelsim.validation.schema import QuantityName
+
+_POUND_KG = 0.45359237
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,11 @@ QUANTITIES: dict[QuantityName, Quantity] = {
     "peak_tops_per_w": Quantity("peak over power without DRAM", "T(FL)OPS/W"),
     "energy_mj": Quantity("energy without DRAM", "mJ", lambda run: float(run.on_chip_aj * 1000 / AJ_PER_J)),
     "dram_mb": Quantity("DRAM traffic", "MB", lambda run: run.dram_bytes / 1e6),
+    "dram_bytes_per_mac": Quantity("DRAM traffic", "bytes/MAC", lambda run: run.dram_bytes / run.macs),
     "speedup": Quantity("speedup", "x"),
     "speedup_at_equal_area": Quantity("speedup at equal area", "x"),
     "co2e_tonnes": Quantity("emissions", "t CO2e"),
+    "co2e_lb": Quantity("emissions", "lb CO2e"),
 }
 
 ENERGIES: frozenset[QuantityName] = frozenset(
@@ -56,6 +63,13 @@ def of_outcome(quantity: QuantityName, outcome: Outcome) -> float:
     function = QUANTITIES[quantity].of
     assert function is not None, quantity
     return function(outcome)
+
+
+def of_electricity(quantity: QuantityName, kwh: float, grid_name: str) -> float:
+    """Emissions of ``kwh`` at the meter. Raises `InputError` for a grid that is not there."""
+    grid = GridRecord.model_validate(grid_record(load_grid(grid_name)))
+    co2e_kg = footprint(kwh * JOULE_PER_KWH / grid.pue, grid).co2e_kg
+    return co2e_kg / _POUND_KG if quantity == "co2e_lb" else co2e_kg / 1000
 
 
 def of_chip(quantity: QuantityName, chip: Chip, mode_name: str) -> float:

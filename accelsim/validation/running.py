@@ -14,7 +14,7 @@ from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
 from accelsim.mapping.plan import Dataflow
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor
-from accelsim.program import compile_program
+from accelsim.program import compile_program, inference_works
 from accelsim.recipe import load_recipe
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles
 from accelsim.validation.outcome import Outcome
@@ -34,8 +34,9 @@ def run_chip(run: Run) -> Chip:
 
 
 def run_workload(run: Run, name: str) -> Workload:
-    """A workload of a run, with the run's mini-batch."""
-    return load_workload(name).adjusted(batch=run.batch)
+    """A workload of a run, with each chip's share of the run's mini-batch."""
+    workload = load_workload(name).adjusted(batch=run.batch)
+    return workload.adjusted(batch=-(-workload.batch // run.chips))
 
 
 def run_outcome(run: Run) -> Outcome:
@@ -57,8 +58,12 @@ def run_outcomes(run: Run) -> list[Outcome]:
 
 
 def workload_outcome(run: Run, chip: Chip, name: str) -> Outcome:
-    """A workload on ``chip``."""
-    workload = run_workload(run, name)
+    """A workload on ``chip``, or on several of them that share the mini-batch."""
+    outcome = _one_chip(run, chip, run_workload(run, name))
+    return outcome if run.chips == 1 else outcome.on_chips(run.chips)
+
+
+def _one_chip(run: Run, chip: Chip, workload: Workload) -> Outcome:
     if run.model == "row_stationary":
         return row_stationary_outcome(run, chip, workload)
     works = wanted_works(run, chip, workload)
@@ -73,7 +78,7 @@ def wanted_works(run: Run, chip: Chip, workload: Workload) -> list[LayerWork]:
     program = compile_program(workload, load_recipe(run.recipe or chip.recipe))
     works: Sequence[LayerWork] = program.works
     if run.work == "inference":
-        works = [_inference(work) for work in works if work.phase == "forward" and work.layer != "loss"]
+        works = inference_works(program.works, program.formats)
     names = {work.layer for work in works}
     for layer in run.layers:
         if layer not in names:
@@ -81,17 +86,6 @@ def wanted_works(run: Run, chip: Chip, workload: Workload) -> list[LayerWork]:
     return [
         work for work in works if work.phase in run.phases and (not run.layers or work.layer in run.layers)
     ]
-
-
-def _inference(work: LayerWork) -> LayerWork:
-    """Forward work with nothing kept for a backward pass: codes are handed on, masks are not made."""
-    operands = {gemm.a.name for gemm in work.gemms}
-    kept = [tensor for tensor in work.writes if tensor.residence != "saved" or tensor.name in operands]
-    return replace(work, writes=tuple(_handed_on(tensor) for tensor in kept))
-
-
-def _handed_on(tensor: Tensor) -> Tensor:
-    return replace(tensor, residence="stream") if tensor.residence == "saved" else tensor
 
 
 def gemm_work(size: GemmSize) -> LayerWork:

@@ -35,9 +35,11 @@ QuantityName = Literal[
     "peak_tops_per_w",
     "energy_mj",
     "dram_mb",
+    "dram_bytes_per_mac",
     "speedup",
     "speedup_at_equal_area",
     "co2e_tonnes",
+    "co2e_lb",
 ]
 """What a published number is of; `accelsim.validation.quantities` gives units and definitions."""
 
@@ -120,8 +122,8 @@ class Run(Keys):
     clock_mhz: Positive | None = None
     voltage_v: Positive | None = None
     chips: int = Field(default=1, ge=1, description="chips that share the mini-batch")
-    electricity_kwh: Positive | None = None
-    grid: Text | None = None
+    electricity_kwh: Positive | None = Field(default=None, description="at the meter, overhead included")
+    grid: Text | None = Field(default=None, description="a shipped grid or a file")
 
 
 class Calibration(Keys):

@@ -1,0 +1,71 @@
+"""The forward work of a training program as an inference chip does it: fused, nothing kept.
+
+- No loss, and no tensor is kept for a backward pass.
+- Batch normalisation is folded into the weights before it; rectifiers and other element-wise functions of
+  one input work on results as they leave the arrays, so they cost operations but no traffic.
+- A result leaves the arrays in the code that the next matrix layer reads, and pooling works on codes, so
+  no tensor is converted on its own. Where a sum of two branches comes next, or nothing, it leaves in the
+  vector unit's format; the matrix layer after a sum reads that and writes its codes first.
+- The samples themselves arrive in the code of the first matrix layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from accelsim.numerics.formats import number_format
+from accelsim.operations import LayerWork, Tensor, TensorFormats
+
+_FOLDED = ("batch_norm",)
+_SUMS = ("add",)
+
+
+def inference_works(
+    works: Sequence[LayerWork], formats: Mapping[str, TensorFormats]
+) -> tuple[LayerWork, ...]:
+    """Work of one forward pass for inference, from the ``works`` and ``formats`` of a training program."""
+    forward = [work for work in works if work.phase == "forward" and work.layer in formats]
+    forward = [work for work in forward if work.kind not in _FOLDED]
+    found, coded = [], False
+    for index, work in enumerate(forward):
+        storage = number_format(formats[work.layer].storage).bits
+        bits = _handed_on_bits(forward[index + 1 :], formats, storage)
+        found.append(_matrix(work, bits, coded) if work.gemms else _vector(work, bits, storage))
+        coded = bits != storage
+    return tuple(found)
+
+
+def _handed_on_bits(after: Sequence[LayerWork], formats: Mapping[str, TensorFormats], storage: int) -> int:
+    """Bits of an element that a layer hands on: those of the next matrix layer's code, or of the storage."""
+    for work in after:
+        if work.gemms:
+            return number_format(formats[work.layer].activation).bits
+        if work.kind in _SUMS:
+            break
+    return storage
+
+
+def _matrix(work: LayerWork, bits: int, coded: bool) -> LayerWork:
+    """GEMMs whose results leave in ``bits``; an input that is not ``coded`` is converted first."""
+    gemms = tuple(replace(gemm, out=replace(gemm.out, bits=bits)) for gemm in work.gemms)
+    if any(tensor.residence == "input" for tensor in work.reads):
+        gemms = tuple(replace(gemm, a=replace(gemm.a, residence="input")) for gemm in gemms)
+        coded = True
+    if coded:
+        return replace(work, gemms=gemms, reads=(), writes=())
+    codes = {gemm.a.name for gemm in work.gemms}
+    writes = [replace(tensor, residence="stream") for tensor in work.writes if tensor.name in codes]
+    return replace(work, gemms=gemms, writes=tuple(writes) if work.reads else ())
+
+
+def _vector(work: LayerWork, bits: int, storage: int) -> LayerWork:
+    """Element-wise work on codes of ``bits``; sums of branches stay in the vector unit's format."""
+    kept = [tensor for tensor in work.writes if tensor.residence != "saved"]
+    if work.kind in _SUMS:
+        return replace(work, writes=tuple(kept))
+    return replace(work, reads=_narrowed(work.reads, bits, storage), writes=_narrowed(kept, bits, storage))
+
+
+def _narrowed(tensors: Sequence[Tensor], bits: int, storage: int) -> tuple[Tensor, ...]:
+    return tuple(replace(each, bits=bits) if each.bits == storage else each for each in tensors)
