@@ -16,6 +16,7 @@ SumRounding = Literal[
 ]
 Geometry = Annotated[int, Field(ge=1, le=4096)]
 Cycles = Annotated[int, Field(ge=1, le=4096)]
+PortBytes = Annotated[int, Field(ge=1, le=2**20)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, le=100)]
 
@@ -109,14 +110,33 @@ class MacArray(Part):
         return next((mode for mode in self.modes if mode.takes(a_format, b_format)), None)
 
 
+class Ports(Part):
+    """Separate read and write ports of one core's scratchpad."""
+
+    read_bytes_per_cycle: PortBytes
+    write_bytes_per_cycle: PortBytes
+
+
+class Banks(Part):
+    """Single-ported banks of one core's scratchpad: each reads or writes ``width_bytes`` in a cycle."""
+
+    count: Geometry
+    width_bytes: Geometry
+
+
 class Scratchpad(Part):
-    """The on-chip memory of one core."""
+    """The on-chip memory of one core; ``bandwidth_bytes_per_cycle`` is of reads and writes together.
+
+    ``ports`` and ``banks`` limit it further.
+    """
 
     capacity_kib: int = Field(ge=1, le=2**30)
     bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
     read_energy_pj_per_byte: PositiveQuantity
     write_energy_pj_per_byte: PositiveQuantity
     area_mm2: PositiveQuantity
+    ports: Ports | None = None
+    banks: Banks | None = None
 
 
 class OperandBuffer(Part):
@@ -137,13 +157,21 @@ class Ring(Part):
 
 
 class Dram(Part):
-    """The memory outside the die, shared by all cores."""
+    """The memory outside the die, shared by all cores.
+
+    ``bandwidth_gb_per_s`` is that of reads, and of writes unless ``write_bandwidth_gb_per_s`` is given.
+    ``latency_ns``: from a request to the first byte, paid once by each layer and phase that uses DRAM.
+    ``burst_bytes``: what one access moves at least; a tensor moves in whole bursts.
+    """
 
     kind: Text
     capacity_gib: int = Field(ge=1, le=2**20)
     bandwidth_gb_per_s: PositiveQuantity
     read_energy_pj_per_bit: PositiveQuantity
     write_energy_pj_per_bit: PositiveQuantity
+    write_bandwidth_gb_per_s: PositiveQuantity | None = None
+    latency_ns: Quantity | None = None
+    burst_bytes: Geometry = 1
 
 
 class OperationCycles(Part):

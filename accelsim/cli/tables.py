@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from accelsim.cli.terminal import print_table
-from accelsim.record import LayerRecord, MemoryRecord, RunRecord
+from accelsim.record import LayerRecord, RunRecord
 from accelsim.report import TableRow, compare_records, comparison_table, quantities, title
+from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ
 
 
@@ -85,25 +86,9 @@ def _layer_row(layer: LayerRecord, step_cycles: int, step_energy_aj: int) -> lis
 
 
 def show_memory(records: Sequence[RunRecord]) -> None:
-    """DRAM that training needs, and the DRAM traffic of a step, for each record."""
-    lines = [_memory_column(record) for record in records]
+    """DRAM that training needs by class, whether it fits, and the DRAM traffic of a step, for each record."""
     names = [record.chip.name for record in records]
-    rows = [[label, *(line[label] for line in lines)] for label in lines[0]]
+    rows = [[label, *texts] for label, texts in memory_rows(records)]
     print_table(["memory", *names], rows, right=range(1, len(names) + 1))
-
-
-def _memory_column(record: RunRecord) -> dict[str, str]:
-    memory: MemoryRecord = record.cost.memory
-    read = sum(layer.dram_read_bytes for layer in record.cost.layers)
-    written = sum(layer.dram_write_bytes for layer in record.cost.layers)
-    used = memory.peak_bytes / memory.dram_capacity_bytes
-    return {
-        "Weights": quantities.size(memory.parameter_bytes),
-        "Optimiser state": quantities.size(memory.optimizer_bytes),
-        "Saved activations": quantities.size(memory.saved_activation_bytes),
-        "Peak": quantities.size(memory.peak_bytes),
-        "DRAM of the chip": quantities.size(memory.dram_capacity_bytes),
-        "Peak of the chip's DRAM": quantities.percent(used),
-        "DRAM read per step": quantities.size(read),
-        "DRAM written per step": quantities.size(written),
-    }
+    for sentence in filter(None, map(fit_sentence, records)):
+        click.echo(sentence)

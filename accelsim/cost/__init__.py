@@ -2,6 +2,14 @@
 
 from accelsim.cost.activity import energy_ratio, mac_energy_aj, stated_ratio
 from accelsim.cost.area import AreaBreakdown, chip_area
+from accelsim.cost.capacity import (
+    Capacity,
+    Standing,
+    dram_traffic_by_residence,
+    gradient_bytes,
+    peak_memory,
+    weight_code_bytes,
+)
 from accelsim.cost.counts import GemmCounts, count_gemm
 from accelsim.cost.energy import Energy
 from accelsim.cost.grid import Grid, grid_record, load_grid
@@ -11,20 +19,26 @@ from accelsim.cost.traffic import Traffic
 
 __all__ = [
     "AreaBreakdown",
+    "Capacity",
     "Energy",
     "GemmCost",
     "GemmCounts",
     "Grid",
     "LayerCost",
     "LayerTime",
+    "Standing",
     "Traffic",
     "chip_area",
     "count_gemm",
+    "dram_traffic_by_residence",
     "energy_ratio",
+    "gradient_bytes",
     "grid_record",
     "load_grid",
     "mac_energy_aj",
+    "peak_memory",
     "price_layer",
     "price_step",
     "stated_ratio",
+    "weight_code_bytes",
 ]

@@ -20,7 +20,7 @@ from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
 from accelsim.cost.traffic import Traffic, gemm_traffic, total_traffic, vector_traffic
 from accelsim.cost.vector import VectorCounts, count_vector, vector_energy_aj
 from accelsim.mapping import Plan
-from accelsim.mapping.passes import ceil_div
+from accelsim.mapping.memory_rates import MemoryRates
 from accelsim.mapping.tiling import first_pass_bytes
 from accelsim.operations import Gemm, LayerWork
 
@@ -59,24 +59,19 @@ def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> Laye
 
 def _time(gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chip: Chip) -> LayerTime:
     """Cycles of each resource: its work over its rate, rounded up once per layer and phase."""
+    rates = MemoryRates(chip)
     first = next((each for each in gemms if each.gemm.macs), None)
     filled_bytes = first_pass_bytes(first.gemm, first.plan, chip) if first else 0
+    latency_cycles = rates.dram_latency_cycles if traffic.dram_bytes else 0
     return LayerTime(
         array_cycles=sum(each.counts.array_cycles for each in gemms),
-        dram_cycles=dram_cycles(traffic.dram_bytes, chip),
-        scratchpad_cycles=ceil_div(
-            traffic.scratchpad_bytes, chip.scratchpad.bandwidth_bytes_per_cycle * chip.cores
+        dram_cycles=rates.dram_cycles(traffic.dram_read_bytes, traffic.dram_write_bytes),
+        scratchpad_cycles=rates.scratchpad_cycles(
+            traffic.scratchpad_read_bytes, traffic.scratchpad_write_bytes
         ),
         vector_cycles=vector.cycles,
-        fill_cycles=dram_cycles(filled_bytes, chip),
+        fill_cycles=rates.dram_cycles(filled_bytes) + latency_cycles,
     )
-
-
-def dram_cycles(moved_bytes: int, chip: Chip) -> int:
-    """Clock cycles in which DRAM moves ``moved_bytes``: 1 GB/s is 1000 bytes per microsecond."""
-    bytes_per_us = Fraction(str(chip.dram.bandwidth_gb_per_s.value)) * 1000
-    exact = moved_bytes * Fraction(str(chip.clock_mhz.value)) / bytes_per_us
-    return ceil_div(exact.numerator, exact.denominator)
 
 
 def _ideal_cycles(cost: GemmCost) -> Fraction:

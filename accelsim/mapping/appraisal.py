@@ -13,7 +13,8 @@ from fractions import Fraction
 from accelsim.chip import Chip, Mode
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.edges import edge_bytes
-from accelsim.mapping.passes import ArrayCounts, ceil_div
+from accelsim.mapping.memory_rates import MemoryRates
+from accelsim.mapping.passes import ArrayCounts
 from accelsim.mapping.scratchpad import dram_bytes
 from accelsim.operations import Gemm
 
@@ -35,8 +36,7 @@ class Appraiser:
         self._a_bytes, self._b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
         self._out_bytes = dram_bytes(gemm.out, chip)
         clock_mhz = Fraction(str(chip.clock_mhz.value))
-        self._dram_cycles_a_byte = clock_mhz / (Fraction(str(chip.dram.bandwidth_gb_per_s.value)) * 1000)
-        self._port_bytes_a_cycle = chip.scratchpad.bandwidth_bytes_per_cycle * chip.cores
+        self._rates = MemoryRates(chip)
         self._static_aj_a_cycle = Fraction(str(chip.static_power_mw.value)) * 10**9 / clock_mhz
         self._macs_aj = gemm.macs * attojoules(mode.energy_pj_per_mac.value)
         pad, dram = chip.scratchpad, chip.dram
@@ -59,10 +59,11 @@ class Appraiser:
         pad_write = from_dram + self._gemm.out.size_bytes
         busiest = max(
             counts.array_cycles,
-            self._dram_cycles(from_dram + self._out_bytes),
-            ceil_div(pad_read + pad_write, self._port_bytes_a_cycle),
+            self._rates.dram_cycles(from_dram, self._out_bytes),
+            self._rates.scratchpad_cycles(pad_read, pad_write),
         )
-        total_cycles = busiest + self._dram_cycles(first_bytes)
+        latency_cycles = self._rates.dram_latency_cycles if from_dram + self._out_bytes else 0
+        total_cycles = busiest + self._rates.dram_cycles(first_bytes) + latency_cycles
         energy_aj = (
             self._macs_aj
             + (edges.a + edges.b + edges.psums) * self._buffer_aj
@@ -74,7 +75,3 @@ class Appraiser:
             + round(total_cycles * self._static_aj_a_cycle)
         )
         return Appraisal(total_cycles, energy_aj, counts.array_cycles)
-
-    def _dram_cycles(self, moved_bytes: int) -> int:
-        rate = self._dram_cycles_a_byte
-        return ceil_div(moved_bytes * rate.numerator, rate.denominator)

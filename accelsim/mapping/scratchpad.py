@@ -23,5 +23,8 @@ def stays_in_scratchpad(tensor: Tensor, chip: Chip) -> bool:
 
 
 def dram_bytes(tensor: Tensor, chip: Chip) -> int:
-    """Bytes that one reading or writing of the whole ``tensor`` moves to or from DRAM."""
-    return 0 if stays_in_scratchpad(tensor, chip) else tensor.size_bytes
+    """Bytes that one reading or writing of the whole ``tensor`` moves to or from DRAM, in whole bursts."""
+    if stays_in_scratchpad(tensor, chip):
+        return 0
+    burst = chip.dram.burst_bytes
+    return -(-tensor.size_bytes // burst) * burst

@@ -217,13 +217,28 @@ class AreaRecord(_Frozen):
 
 
 class MemoryRecord(_Frozen):
-    """DRAM footprint of training, bytes."""
+    """DRAM footprint of training, bytes.
+
+    ``peak_bytes`` is the fullest moment of a step, while ``peak_at`` (layer and phase) is at work;
+    ``classes`` are its parts. ``dram_traffic``: bytes of a step over the interface, both ways, by where the
+    tensors live (``parameter``, ``saved``, ``stream``, ``input``). Empty in records of before.
+    """
 
     parameter_bytes: Count
     optimizer_bytes: Count
     saved_activation_bytes: Count
     peak_bytes: Count
     dram_capacity_bytes: Count
+    peak_at: str = ""
+    classes: dict[str, Count] = Field(default_factory=dict)
+    dram_traffic: dict[str, Count] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _peak_is_a_sum(self) -> MemoryRecord:
+        held = sum(self.classes.values())
+        if self.classes and held != self.peak_bytes:
+            raise ValueError(f"peak_bytes is {self.peak_bytes} but its classes add up to {held}")
+        return self
 
 
 class CostRecord(_Frozen):

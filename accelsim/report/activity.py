@@ -66,11 +66,15 @@ def activity_sentence(record: RunRecord) -> str:
     products = sum(row.products for row in rows)
     idle = q.percent(sum(row.idle_products for row in rows) / products)
     step_aj = record.cost.step_energy_aj.total_aj
+    macs = (
+        f"{q.joules(measured * JOULE_PER_AJ)} a step as measured, {q.joules(stated * JOULE_PER_AJ)} as stated"
+    )
+    step = (
+        f"{q.joules((step_aj - stated + measured) * JOULE_PER_AJ)} against {q.joules(step_aj * JOULE_PER_AJ)}"
+    )
     return (
-        f"{record.chip.name}: {idle} of the products had a zero operand; MACs took "
-        f"{q.joules(measured * JOULE_PER_AJ)} a step as measured against {q.joules(stated * JOULE_PER_AJ)} as "
-        f"stated ({_difference(stated, measured)}), the whole step "
-        f"{q.joules((step_aj - stated + measured) * JOULE_PER_AJ)} against {q.joules(step_aj * JOULE_PER_AJ)}."
+        f"{record.chip.name}: {idle} of the products had a zero operand; MACs took {macs} "
+        f"({_difference(stated, measured)}), the whole step {step}."
     )
 
 

@@ -123,21 +123,6 @@ def plan_rows(record: RunRecord) -> tuple[PlanRow, ...]:
     )
 
 
-def memory_rows(records: Sequence[RunRecord]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(what, its size on every chip): the DRAM footprint of training and the area of the die."""
-    memory = [
-        ("Parameters", "parameter_bytes"),
-        ("Optimiser state", "optimizer_bytes"),
-        ("Activations saved for the backward pass", "saved_activation_bytes"),
-        ("Peak footprint", "peak_bytes"),
-        ("DRAM capacity", "dram_capacity_bytes"),
-    ]
-    return tuple(
-        (label, tuple(q.size(getattr(record.cost.memory, key)) for record in records))
-        for label, key in memory
-    )
-
-
 def area_rows(records: Sequence[RunRecord]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(what, its area on every chip)."""
     areas = [

@@ -13,6 +13,7 @@ from accelsim.report import quantities as q
 from accelsim.report.activity import activity_rows, activity_sentence
 from accelsim.report.comparison import Comparison, compare_all, energy_phrase
 from accelsim.report.figures import Images
+from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ, read_off
 from accelsim.report.tables import comparison_table, title
 
@@ -61,7 +62,8 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "resource_hues": drawing.RESOURCE_HUES,
         "bottlenecks": detail.bottleneck_rows(records),
         "plans": [detail.plan_rows(record) for record in records],
-        "memory": detail.memory_rows(records),
+        "memory": memory_rows(records),
+        "misfits": [text for text in map(fit_sentence, records) if text],
         "areas": detail.area_rows(records),
         "tensors": [detail.latest_tensors(record) for record in records],
         "activity": [activity_rows(record) for record in records],

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from accelsim.chip import Chip
-from accelsim.cost import chip_area, grid_record, load_grid, price_step
-from accelsim.mapping import plan_gemm
+from accelsim.cost import (
+    Standing,
+    chip_area,
+    dram_traffic_by_residence,
+    grid_record,
+    load_grid,
+    peak_memory,
+    price_step,
+    weight_code_bytes,
+)
+from accelsim.mapping import Plan, plan_gemm
+from accelsim.operations import Gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.record import COMPONENTS, RunRecord
@@ -78,21 +89,32 @@ def cost_of_step(chip: Chip, program: Program) -> dict[str, Any]:
     """
     plans = {gemm: plan_gemm(gemm, chip) for gemm in program.gemms}
     layers = [cost.as_record() for cost in price_step(program.works, chip, plans)]
-    memory = program.memory
     return {
         "clock_mhz": chip.clock_mhz.value,
         "layers": layers,
         "step_cycles": sum(layer["total_cycles"] for layer in layers),
         "step_energy_aj": {part: sum(layer["energy_aj"][part] for layer in layers) for part in COMPONENTS},
         "area": chip_area(chip).as_record(),
-        "memory": {
-            "parameter_bytes": memory.parameter_bytes,
-            "optimizer_bytes": memory.optimizer_bytes,
-            "saved_activation_bytes": memory.saved_activation_bytes,
-            "peak_bytes": memory.peak_bytes,
-            "dram_capacity_bytes": int(chip.dram.capacity_gib * 2**30),
-        },
+        "memory": _memory(chip, program, plans),
         "peak_tops": {mode.name: chip.peak_tops(mode) for mode in chip.array.modes},
+    }
+
+
+def _memory(chip: Chip, program: Program, plans: Mapping[Gemm, Plan]) -> dict[str, Any]:
+    """The record's ``cost.memory``."""
+    need, works = program.memory, program.works
+    codes = min(weight_code_bytes(works), need.parameter_bytes)
+    standing = Standing(codes, need.parameter_bytes - codes, need.optimizer_bytes, need.input_bytes)
+    peak = peak_memory(works, chip, standing)
+    return {
+        "parameter_bytes": need.parameter_bytes,
+        "optimizer_bytes": need.optimizer_bytes,
+        "saved_activation_bytes": need.saved_activation_bytes,
+        "peak_bytes": peak.peak_bytes,
+        "dram_capacity_bytes": chip.dram.capacity_gib * 2**30,
+        "peak_at": f"{peak.layer} {peak.phase}",
+        "classes": dict(peak.parts),
+        "dram_traffic": dict(dram_traffic_by_residence(works, plans, chip)),
     }
 
 
