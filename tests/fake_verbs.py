@@ -24,6 +24,7 @@ def step(epoch: int = 1, **changed: Any) -> Any:
             "accuracy": 0.81,
             "samples_per_second": 1234.5,
             "seconds_left": 61.0,
+            "metric": None,
             "phase": "train",
             "test_accuracy": None,
         }

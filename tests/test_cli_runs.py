@@ -46,7 +46,7 @@ def test_estimate_shows_layers_memory_and_totals(
     cost = sample_record(FP4, trained=False).cost
     assert f"{cost.step_cycles:,}" in text
     assert f"{sum(layer.macs for layer in cost.layers):,}" in text
-    assert "Saved activations" in text
+    assert "Activations saved for the backward pass" in text
     assert "Average power" in text
     assert verbs.calls == [
         {"verb": "estimate", "chip": "fp4_training", "recipe": "r", "batch": 32, "epochs": None}
