@@ -170,7 +170,7 @@ def test_the_command_writes_a_workload_and_says_its_size(
         ("a.csv", "Layer,M,N,K\nx,1,2\n", "a.csv:2: column 'K' is missing; wanted: name, M, N, K"),
         ("a.csv", "Layer,M,N,K\nx,1,2,-3\n", "a.csv:2: K: must be a whole number of at least 1, got '-3'"),
         ("a.csv", TOPOLOGY + "big,2,2,3,3,1,1,1,\n", "a.csv:8: the filter 3 x 3 is larger than its input 2"),
-        ("a.txt", "", "a.txt: unknown kind of file: a SCALE-Sim .csv or a ZigZag or Timeloop"),
+        ("a.txt", "", "a.txt: unknown kind of file: an .onnx model, a SCALE-Sim .csv or a "),
         ("a.yaml", "name: x\n", "a.yaml: neither a ZigZag workload (a list of operators) nor a Timeloop"),
         ("a.yaml", "- 5\n", "a.yaml:1:3: must be an operator with 'equation', 'loop_dims' and 'loop_sizes'"),
         ("a.yaml", "- {operator_type: Pooling}\n", "a.yaml: holds no operator that runs on a MAC array"),

@@ -189,7 +189,11 @@ def test_saved_4_bit_activations_are_a_quarter_of_the_16_bit_ones(name: str) -> 
     """The input codes that a quantised layer keeps for dL/dW take 4 bits an element instead of 16."""
     narrow, wide = program_of(name), program_of(name, "fp16_dlfloat")
     quantised = [layer for layer, formats in narrow.formats.items() if formats.activation != "dlfloat16"]
-    matrix = [gemm.layer for gemm in narrow.gemms if gemm.phase == "forward" and gemm.layer in quantised]
+    matrix = [
+        work.layer
+        for work in narrow.works
+        if work.phase == "forward" and work.kind in ("conv2d", "linear") and work.layer in quantised
+    ]
     assert len(matrix) >= 2
     for layer in matrix:
         sizes = [

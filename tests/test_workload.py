@@ -27,7 +27,7 @@ def test_a_shipped_workload_loads_under_its_own_name(name: str) -> None:
     assert (workload.name, workload.source_name) == (name, f"{name}.yaml")
     assert f"name: {name}\n" in workload.source_text
     assert len(set(layer_names(workload))) == len(layer_names(workload))
-    assert workload.network.output_shape == (workload.classes,)
+    assert workload.network.output_shape == workload.output_shape
 
 
 def test_blocks_repeats_and_residuals_are_written_out(tmp_path: Path) -> None:

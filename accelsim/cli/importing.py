@@ -12,15 +12,29 @@ import click
 
 from accelsim import api
 from accelsim.cli.options import json_option, quiet_option
-from accelsim.importing import Training, import_file
+from accelsim.errors import InputError
+from accelsim.importing import OnnxChoice, Training, import_file
 from accelsim.program import model_size
 from accelsim.storage import write_text
 
 EXAMPLES = """\b
 Examples:
+  accelsim import resnet50.onnx --out resnet50.yaml --batch 256 --samples 1281167 --epochs 90
+  accelsim import gpt2.onnx --out gpt2.yaml --size sequence=1024 --output logits
   accelsim import topologies/alexnet.csv --out alexnet.yaml
   accelsim import zigzag_workload.yaml --out workload.yaml
 """
+
+
+def _sizes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    """``name=number`` pairs as a mapping."""
+    sizes = {}
+    for pair in given:
+        name, _, number = pair.partition("=")
+        if not name or not number.isdecimal() or int(number) < 1:
+            raise InputError(f"must be NAME=NUMBER with a number of at least 1, got {pair[:60]!r}", "--size")
+        sizes[name] = int(number)
+    return sizes
 
 
 @click.command("import", epilog=EXAMPLES)
@@ -33,6 +47,10 @@ Examples:
 @click.option(
     "--samples", metavar="N", type=click.IntRange(min=1), help="Training samples; default: a batch."
 )
+@click.option(
+    "--size", "sizes", metavar="NAME=N", multiple=True, callback=_sizes, help="Size of a named axis (ONNX)."
+)
+@click.option("--output", metavar="NAME", help="The output that is trained (ONNX); default: the first.")
 @json_option
 @quiet_option
 def command(
@@ -41,15 +59,17 @@ def command(
     batch: int | None,
     epochs: int,
     samples: int | None,
+    sizes: dict[str, int],
+    output: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write FILE as a workload YAML: a SCALE-Sim topology, a ZigZag or Timeloop YAML.
+    """Write FILE as a workload YAML: an ONNX model, a SCALE-Sim topology, a ZigZag or Timeloop YAML.
 
     The workload holds shapes, not weights or data: estimate it, or give it data of your own. What no layer
     can say is told with its row or node.
     """
-    imported = import_file(file, Training(batch, epochs, samples))
+    imported = import_file(file, Training(batch, epochs, samples), OnnxChoice(sizes, output))
     out = out or Path(f"{imported.name}.yaml")
     write_text(out, imported.text)
     facts = _facts(out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accelsim.errors import InputError
 from accelsim.importing.naming import workload_name
+from accelsim.importing.onnx_model import OnnxChoice, onnx_workload
 from accelsim.importing.problem import Problem, problem_items
 from accelsim.importing.scalesim import read_topology
 from accelsim.importing.timeloop import timeloop_problem
@@ -20,7 +21,7 @@ from accelsim.yamlfile import read_yaml_list
 class Training:
     """What a file of another tool does not say: mini-batch, epochs and training samples.
 
-    None leaves the batch to the file (or 1), and the samples to one step an epoch.
+    None leaves the batch to the file (or 1, or 32 for ONNX), and the samples to one step an epoch.
     """
 
     batch: int | None = None
@@ -37,20 +38,27 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def import_file(path: str | Path, training: Training | None = None) -> Imported:
-    """Read a SCALE-Sim topology CSV, a ZigZag workload or a Timeloop problem.
+def import_file(
+    path: str | Path, training: Training | None = None, onnx: OnnxChoice | None = None
+) -> Imported:
+    """Read an ONNX model, a SCALE-Sim topology CSV, a ZigZag workload or a Timeloop problem.
 
-    Raises `InputError` naming file and line, row or operator: a file that cannot be read or is of no known
+    Raises `InputError` naming file and line, row or node: a file that cannot be read or is of no known
     kind, what no layer can say.
     """
     path, training = Path(path), training or Training()
     if not path.is_file():
         raise InputError("no such file", str(path))
+    if path.suffix == ".onnx":
+        name, text, notes = onnx_workload(
+            path, onnx or OnnxChoice(), training.batch, training.epochs, training.samples
+        )
+        return Imported(name, text, notes)
     if path.suffix == ".csv":
         return _listed(path, read_topology(path), "SCALE-Sim topology", training)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(
-            "unknown kind of file: a SCALE-Sim .csv or a ZigZag or Timeloop .yaml is wanted",
+            "unknown kind of file: an .onnx model, a SCALE-Sim .csv or a ZigZag or Timeloop .yaml is wanted",
             str(path),
         )
     document = read_yaml_list(path, KEY)

@@ -52,12 +52,12 @@ def _layers(items: Sequence[Item], indent: int) -> list[str]:
             lines.append(f"{lead}residual:")
             for branch in ("body", "shortcut"):
                 if settings.get(branch):
-                    lines.append(" " * (indent + 6) + f"{branch}:")
-                    lines += _layers(settings[branch], indent + 8)
+                    lines.append(" " * (indent + 4) + f"{branch}:")
+                    lines += _layers(settings[branch], indent + 6)
         elif kind == "concat":
-            lines += [f"{lead}concat:", " " * (indent + 6) + "branches:"]
+            lines += [f"{lead}concat:", " " * (indent + 4) + "branches:"]
             for branch in settings["branches"]:
-                lines += _branch(branch, indent + 8)
+                lines += _branch(branch, indent + 6)
         else:
             lines.append(f"{lead}{kind}: {_flow(settings)}" if settings else f"{lead}{kind}")
     return lines

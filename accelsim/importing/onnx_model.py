@@ -1,0 +1,73 @@
+"""ONNX models, as torchvision and transformers export them -> workload files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelsim.errors import InputError
+from accelsim.importing.naming import workload_name
+from accelsim.importing.onnx_graph import Graph, read_graph
+from accelsim.importing.onnx_layers import Translator
+from accelsim.importing.onnx_patterns import fused
+from accelsim.importing.onnx_structure import layered
+from accelsim.importing.writing import Head, Item, workload_text
+
+DEFAULT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class OnnxChoice:
+    """What an ONNX file leaves open: sizes of named axes, and which output is meant (default the first)."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    output: str | None = None
+
+
+def onnx_workload(
+    path: Path, choice: OnnxChoice, batch: int | None, epochs: int, samples: int | None
+) -> tuple[str, str, tuple[str, ...]]:
+    """(name, text, notes) of the workload of an ONNX model.
+
+    Raises `InputError` naming the node whose operator or attribute no layer has, an input whose size is
+    open, several inputs that the output depends on.
+    """
+    notes: list[str] = []
+    graph = fused(read_graph(path, choice.sizes, choice.output), notes)
+    start = _data_input(graph)
+    items = layered(graph, start, Translator(graph, notes))
+    data = _data(graph, start, items) | {"samples": samples or batch or DEFAULT_BATCH}
+    name = workload_name(path.stem)
+    comment = f"Written by accelsim import from {path.name} (ONNX), output {graph.output}."
+    comment += "".join(f"\nNote: {note}" for note in notes)
+    head = Head(comment, name, f"Imported from {path.name}", data, batch or DEFAULT_BATCH, epochs)
+    return name, workload_text(head, items), tuple(notes)
+
+
+def _data_input(graph: Graph) -> str:
+    """The one input that the output depends on."""
+    used = [name for name in graph.inputs if name in graph.consumers]
+    if len(used) != 1:
+        found = ", ".join(used) or "none"
+        raise InputError(f"output {graph.output!r} must depend on one input, got: {found}", str(graph.path))
+    return used[0]
+
+
+def _data(graph: Graph, start: str, items: list[Item]) -> dict[str, Any]:
+    """The mapping under ``data``: shape of a sample and of its labels, classes, token ids."""
+    shape = _sample(graph.shape(start))
+    out = _sample(graph.shape(graph.output))
+    tokens = next((settings["tokens"] for kind, settings in items if kind == "embedding"), None)
+    found: dict[str, Any] = {"shape": shape}
+    found |= {"tokens": tokens} if start in graph.whole_inputs and tokens else {}
+    pooled = len(out) == 3 and out[:2] == [1, 1]
+    found |= {"targets": out[:-1]} if len(out) > 1 and not pooled else {}
+    return found | {"classes": out[-1]}
+
+
+def _sample(shape: tuple[int, ...]) -> list[int]:
+    """Shape of one sample, channels last."""
+    extents = list(shape[1:])
+    return [*extents[1:], extents[0]] if len(extents) == 3 else extents

@@ -1,0 +1,112 @@
+"""A graph of nodes -> layers one after another, with residual sums and concatenations where branches meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from accelsim.importing.onnx_graph import Graph, Node
+from accelsim.importing.onnx_layers import Translator
+from accelsim.importing.writing import Item
+
+_JOINS = ("Add", "Concat", "Joined")
+
+
+def layered(graph: Graph, start: str, translator: Translator) -> list[Item]:
+    """The layers from the value ``start`` to the graph's output.
+
+    Raises `InputError` at the node where branches meet in another way than a sum or a concatenation.
+    """
+    return _Walk(_nested_concats(graph), translator).between(start, graph.output)
+
+
+def _nested_concats(graph: Graph) -> Graph:
+    """Concatenations that repeat a shorter one read its result: a, b, c becomes (a, b), c."""
+    made = {node.inputs: node.outputs[0] for node in graph.nodes if node.op == "Concat"}
+    nodes = []
+    for node in graph.nodes:
+        if node.op == "Concat":
+            inputs = node.inputs
+            for length in range(len(inputs) - 1, 1, -1):
+                if inputs[:length] in made:
+                    inputs = (made[inputs[:length]], *inputs[length:])
+                    break
+            node = Node(node.op, node.name, inputs, node.outputs, node.attributes)
+        nodes.append(node)
+    return graph.rewired(nodes)
+
+
+class _Walk:
+    """Goes along the values of a graph and opens a branch wherever one is read more than once."""
+
+    def __init__(self, graph: Graph, translator: Translator) -> None:
+        self._graph = graph
+        self._translator = translator
+
+    def between(self, start: str, end: str) -> list[Item]:
+        """The layers that turn the value ``start`` into the value ``end``."""
+        items: list[Item] = []
+        inside = self._leading_to(end)
+        value = start
+        while value != end:
+            readers = [node for node in self._graph.consumers.get(value, ()) if node.outputs[0] in inside]
+            if not readers:
+                maker = self._graph.producer[end]
+                raise self._translator.mistake(maker, f"does not come from value {value!r} alone")
+            node = readers[0]
+            if len(readers) > 1 or len(set(self._graph.dynamic(node))) > 1 or node.op in _JOINS[1:]:
+                node = self._meeting(value, inside, readers)
+                items.append(self._joined(node, value))
+            else:
+                self._translator.extend(items, node)
+            value = next((each for each in node.outputs if each == end), node.outputs[0])
+        return items
+
+    def _leading_to(self, end: str) -> set[str]:
+        """All values that ``end`` depends on, and itself."""
+        found, waiting = set[str](), [end]
+        while waiting:
+            value = waiting.pop()
+            if value in found:
+                continue
+            found.add(value)
+            if node := self._graph.producer.get(value):
+                found.add(node.outputs[0])
+                waiting += self._graph.dynamic(node)
+        return found
+
+    def _meeting(self, value: str, inside: set[str], readers: Iterable[Node]) -> Node:
+        """The first node behind which everything comes through it alone."""
+        reached, open_edges = {value}, {(value, node.outputs[0]) for node in readers}
+        for node in self._graph.nodes:
+            entering = {(each, node.outputs[0]) for each in node.inputs if each in reached}
+            if not entering or node.outputs[0] not in inside:
+                continue
+            open_edges -= entering
+            if not open_edges:
+                return node
+            reached |= set(node.outputs)
+            open_edges |= {
+                (out, later.outputs[0])
+                for out in node.outputs
+                for later in self._graph.consumers.get(out, ())
+                if later.outputs[0] in inside
+            }
+        maker = next(iter(readers))
+        raise self._translator.mistake(maker, f"branches from value {value!r} that never meet again")
+
+    def _joined(self, node: Node, value: str) -> Item:
+        """The item of a node in which branches from ``value`` meet."""
+        if node.op not in _JOINS:
+            raise self._translator.mistake(node, "branches meet here; only Add and Concat join them")
+        if len(self._graph.dynamic(node)) < len(node.inputs):
+            raise self._translator.mistake(node, "joins the data with a constant: no layer does it")
+        branches = [self.between(value, each) for each in node.inputs]
+        if node.op == "Add":
+            body, shortcut = sorted(branches, key=len, reverse=True)
+            if not body:
+                raise self._translator.mistake(node, "adds a value to itself: no layer does it")
+            return "residual", {"body": body, "shortcut": shortcut}
+        rank = len(self._graph.shape(node.inputs[0]))
+        if node.op == "Concat" and node.attributes.get("axis", 0) % rank != (1 if rank == 4 else rank - 1):
+            raise self._translator.mistake(node, "joins along another axis than the channels")
+        return "concat", {"branches": branches}
