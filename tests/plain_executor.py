@@ -154,6 +154,23 @@ class PlainVectorUnit:
             ds[g, q] = (np.diag(row) - np.outer(row, row)).dot(dp[g, q]) * factor
         return ds
 
+    def lstm_cell(self, of_input: Any, of_state: Any, bias: Any, before: Any) -> tuple[Any, Any, Any]:
+        i, f, g, o = np.split(of_input + of_state + bias[:, None], 4, axis=-1)
+        i, f, o = (np.vectorize(_sigmoid)(gate) for gate in (i, f, o))
+        g = np.tanh(g)
+        cell = f * before + i * g
+        return np.concatenate([i, f, g, o], axis=-1), cell, o * np.tanh(cell)
+
+    def lstm_cell_backward(
+        self, dhidden: Any, dcell: Any, gates: Any, before: Any, cell: Any
+    ) -> tuple[Any, Any]:
+        i, f, g, o = np.split(gates, 4, axis=-1)
+        dcell = dcell + dhidden * o * (1 - np.tanh(cell) ** 2)
+        inner = [dcell * g, dcell * before, dcell * i, dhidden * np.tanh(cell)]
+        slopes = [i * (1 - i), f * (1 - f), 1 - g**2, o * (1 - o)]
+        pairs = zip(inner, slopes, strict=True)
+        return np.concatenate([a * b for a, b in pairs], axis=-1), dcell * f
+
     def max_pool(self, x: Any, size: int, stride: int) -> tuple[Any, Any]:
         n, height, width, channels = x.shape
         y = np.zeros((n, (height - size) // stride + 1, (width - size) // stride + 1, channels))
@@ -239,7 +256,7 @@ class PlainExecutor:
     ) -> Operand:
         return Operand(self.parameter(owner or layer, parameter).reshape(shape), self._formats.weight)
 
-    def activation(self, layer: str, x: Any) -> Operand:
+    def activation(self, layer: str, x: Any, *, remember: bool = True) -> Operand:
         return Operand(x, self._formats.activation)
 
     def activation_backward(self, layer: str, dx: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.datapath import curve_kernels, row_kernels
+from accelsim.datapath import curve_kernels, lstm_kernels, row_kernels
 from accelsim.datapath import vector_kernels as kernels
 from accelsim.network.windows import output_extent
 from accelsim.numerics.quantise import round_to
@@ -147,6 +147,23 @@ class ChipVectorUnit:
             np.ascontiguousarray(dp), np.ascontiguousarray(p), np.float32(factor), ds
         )
         return self._stored(ds)
+
+    def lstm_cell(self, of_input: F32, of_state: F32, bias: F32, before: F32) -> tuple[F32, F32, F32]:
+        """Gates i, f, g, o, cell and hidden state of one step; nothing is rounded in between."""
+        gates = np.empty(of_input.shape, np.float32)
+        cell, hidden = np.empty(before.shape, np.float32), np.empty(before.shape, np.float32)
+        operands = (np.ascontiguousarray(one) for one in (of_input, of_state, bias, before))
+        lstm_kernels.lstm_cell(*operands, gates, cell, hidden)
+        return self._stored(gates), self._stored(cell), self._stored(hidden)
+
+    def lstm_cell_backward(
+        self, dhidden: F32, dcell: F32, gates: F32, before: F32, cell: F32
+    ) -> tuple[F32, F32]:
+        """Gradients of the sums that went into the gates, and of the cell before."""
+        dgates, dbefore = np.empty(gates.shape, np.float32), np.empty(before.shape, np.float32)
+        operands = (np.ascontiguousarray(one) for one in (dhidden, dcell, gates, before, cell))
+        lstm_kernels.lstm_cell_backward(*operands, dgates, dbefore)
+        return self._stored(dgates), self._stored(dbefore)
 
     def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
         """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""

@@ -12,6 +12,7 @@ from accelsim.network.executor import Executor, Operand, VectorUnit
 from accelsim.network.graph import Add, Concat, EncoderDecoder, Join, Leaf, Network, Part, Residual, Sequence
 from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
+from accelsim.network.lstm import Lstm
 from accelsim.network.matrix_layer import ArrayLayer, MatrixLayer
 from accelsim.network.normalisation import BatchNorm, LayerNorm
 from accelsim.network.pooling import AveragePool, MaxPool
@@ -23,7 +24,7 @@ LAYERS: dict[str, type[Layer]] = {
     for layer in (
         Linear, Conv2d, BatchNorm, LayerNorm, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish, Dropout,
         MaxPool, AveragePool, Flatten, AsSequence, TakeLast, MeanPositions, Embedding, Positions, Unembedding,
-        Attention, CrossAttention, Refit,
+        Attention, CrossAttention, Lstm, Refit,
     )
 }  # fmt: skip
 
@@ -49,6 +50,7 @@ __all__ = [
     "LayerNorm",
     "Leaf",
     "Linear",
+    "Lstm",
     "MatrixLayer",
     "MaxPool",
     "MeanPositions",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from accelsim.network.executor import F32, Executor
 from accelsim.network.heads import Heads
 from accelsim.network.layer import Formats, Parameter, Shape, ShapeError, Site
 from accelsim.network.linear import Linear
-from accelsim.network.matrix_layer import ArrayLayer
+from accelsim.network.matrix_layer import ArrayLayer, joined
 from accelsim.network.reshaping import channels_of
 from accelsim.operations import LayerWork, VectorWork
 
@@ -115,15 +114,3 @@ class CrossAttention(ArrayLayer):
         forward, backward = (joined(site, self.kind, pair) for pair in zip(heads, projection, strict=False))
         backward = replace(backward, vector_work=(*backward.vector_work, added))
         return [forward, backward, joined(site, self.kind, projection[2:])]
-
-
-def joined(site: Site, kind: str, works: Iterable[LayerWork]) -> LayerWork:
-    """Works of parts of one layer in one phase, as the layer's."""
-    parts = list(works)
-    return LayerWork(
-        site.name, kind, parts[0].phase,
-        tuple(gemm for work in parts for gemm in work.gemms),
-        tuple(each for work in parts for each in work.vector_work),
-        tuple(one for work in parts for one in work.reads),
-        tuple(one for work in parts for one in work.writes),
-    )  # fmt: skip

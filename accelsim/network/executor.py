@@ -99,6 +99,18 @@ class VectorUnit(Protocol):
     def attention_softmax_backward(self, dp: F32, p: F32, factor: float) -> F32:
         """dL/dscores from dL/dp and the probabilities p."""
 
+    def lstm_cell(self, of_input: F32, of_state: F32, bias: F32, before: F32) -> tuple[F32, F32, F32]:
+        """Gates i, f, g, o, cell and hidden state of one step.
+
+        ``of_input`` and ``of_state`` (d, n, 4h) are added, then the bias (d, 4h); ``before``: the cell
+        (d, n, h).
+        """
+
+    def lstm_cell_backward(
+        self, dhidden: F32, dcell: F32, gates: F32, before: F32, cell: F32
+    ) -> tuple[F32, F32]:
+        """Gradients of the sums that went into the gates (d, n, 4h), and of the cell before (d, n, h)."""
+
     def inverse_deviation(self, variance: F32, epsilon: float) -> F32:
         """1/sqrt(variance + epsilon)."""
 
@@ -165,8 +177,8 @@ class Executor(Protocol):
     ) -> Operand:
         """A weight in the format of its site, in the given shape; ``owner`` is the layer that has it."""
 
-    def activation(self, layer: str, x: F32) -> Operand:
-        """The layer's input in its format; remembers where it was clipped."""
+    def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
+        """The layer's input in its format; remembers where it was clipped, unless it is asked for again."""
 
     def activation_backward(self, layer: str, dx: F32) -> F32:
         """The gradient before the clip of `activation`; hands over the clip's own gradient."""

@@ -71,7 +71,7 @@ class Parameter:
     ``initial``: ``kaiming`` draws uniformly from +-sqrt(6 / fan_in) (He et al., ICCV 2015, with
     the gain of a ReLU), ``xavier`` from +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS
     2010), ``normal`` has the given standard deviation, ``zeros`` and ``ones`` are
-    constants, ``forget_ones`` is one in the second of four quarters (an LSTM's forget gate), else zero.
+    constants, ``forget_ones`` is one in the second row of (..., 4, c) (an LSTM's forget gate), else zero.
     ``operand_of`` names the site whose weight format the array reads it in, if the array reads it.
     """
 

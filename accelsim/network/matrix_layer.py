@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -142,3 +143,15 @@ class MatrixLayer(ArrayLayer):
         """Hand over dL/dbias, where there is a bias."""
         if self.bias:
             chip.add_gradient(site.name, "bias", chip.vector.column_sums(dy))
+
+
+def joined(site: Site, kind: str, works: Iterable[LayerWork]) -> LayerWork:
+    """Works of parts of one layer in one phase, as the layer's."""
+    parts = list(works)
+    return LayerWork(
+        site.name, kind, parts[0].phase,
+        tuple(gemm for work in parts for gemm in work.gemms),
+        tuple(each for work in parts for each in work.vector_work),
+        tuple(one for work in parts for one in work.reads),
+        tuple(one for work in parts for one in work.writes),
+    )  # fmt: skip

@@ -210,22 +210,22 @@ class ChipExecutor:
         key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
         return sawb(master, number_format(rule.format), self._recipe.storage, rule.rounding, key)
 
-    def activation(self, layer: str, x: F32) -> Operand:
-        """The layer's input in its format; remembers where it was clipped."""
+    def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
+        """The layer's input in its format; remembers where it was clipped, unless it is asked for again."""
         rule, name = self.rules[layer].activation, self.formats(layer).activation
         if rule.scale == "pact":
-            operand = self._clipped_activation(layer, x, number_format(name))
+            operand = self._clipped_activation(layer, x, number_format(name), remember)
         else:
             operand = self._by_rule(layer, x, name, rule)
-        if rule.scale != "cast":
+        if rule.scale != "cast" and remember:
             self._observe(layer, "activation", x, operand)
         return operand
 
-    def _clipped_activation(self, layer: str, x: F32, fmt: NumberFormat) -> Operand:
+    def _clipped_activation(self, layer: str, x: F32, fmt: NumberFormat, remember: bool) -> Operand:
         rounding = self.rules[layer].activation.rounding
         key = self._key("rounding", layer) if rounding == "stochastic" else None
         clipped = pact(x, fmt, float(self._clip(layer, x)[0]), self._recipe.storage, rounding, key)
-        if self.training:
+        if self.training and remember:
             above = np.sign(x) * clipped.above if fmt.signed else clipped.above
             self._clipped.setdefault(layer, []).append((above.astype(np.float32), clipped.inside))
         return clipped.operand

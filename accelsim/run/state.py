@@ -73,9 +73,9 @@ def _drawn(parameter: Parameter, key: int) -> F32:
     if parameter.initial == "ones":
         return np.ones(parameter.shape, np.float32)
     if parameter.initial == "forget_ones":
-        quarters = np.zeros((4, parameter.elements // 4), np.float32)
-        quarters[1] = 1
-        return quarters.reshape(parameter.shape)
+        gates = np.zeros(parameter.shape, np.float32)
+        gates[..., 1, :] = 1
+        return gates
     if parameter.initial == "normal":
         return _scaled_normal(parameter, key)
     fan = parameter.fan_in if parameter.initial == "kaiming" else parameter.fan_in + parameter.fan_out
