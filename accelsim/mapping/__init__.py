@@ -1,6 +1,8 @@
 """Gemm x Chip -> Plan: which operand stays in the array, who computes what, which tiles cross DRAM."""
 
+from accelsim.mapping.pins import PinFile, load_pins
 from accelsim.mapping.plan import Dataflow, Plan
-from accelsim.mapping.search import plan_gemm
+from accelsim.mapping.planner import Planner
+from accelsim.mapping.search import OBJECTIVES, Objective, plan_gemm
 
-__all__ = ["Dataflow", "Plan", "plan_gemm"]
+__all__ = ["OBJECTIVES", "Dataflow", "Objective", "PinFile", "Plan", "Planner", "load_pins", "plan_gemm"]

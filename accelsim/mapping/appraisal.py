@@ -32,7 +32,7 @@ class Appraiser:
     """Prices the mappings of one GEMM on one chip."""
 
     def __init__(self, gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int) -> None:
-        self._gemm, self._sum_bits = gemm, sum_bits
+        self._gemm, self.lanes, self.sum_bits = gemm, mode.lanes, sum_bits
         self._a_bytes, self._b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
         self._out_bytes = dram_bytes(gemm.out, chip)
         clock_mhz = Fraction(str(chip.clock_mhz.value))
@@ -53,7 +53,7 @@ class Appraiser:
         ``loads``: how often A and B cross from DRAM; ``first_bytes``: what must arrive before the arrays
         can start (`accelsim.mapping.tiling`). More loads never cost less.
         """
-        edges = edge_bytes(self._gemm, counts, self._sum_bits)
+        edges = edge_bytes(self._gemm, counts, self.sum_bits)
         from_dram = loads[0] * self._a_bytes + loads[1] * self._b_bytes
         pad_read = edges.a + edges.b + self._out_bytes
         pad_write = from_dram + self._gemm.out.size_bytes

@@ -32,7 +32,7 @@ from accelsim.mapping.merging import Link
 from accelsim.mapping.partition import count_chip, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Dataflow, Plan, Splits
-from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads
+from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
@@ -54,35 +54,60 @@ class Choice:
     first_bytes: int
 
 
-def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency") -> Plan:
-    """How ``gemm`` runs best on ``chip``; a pure function of the three.
+@dataclass(frozen=True)
+class Restriction:
+    """What is left of the space: only this dataflow, these pieces, this tile (where not None)."""
+
+    dataflow: Dataflow | None = None
+    splits: Splits | None = None
+    tile: Tile | None = None
+
+
+ANYTHING = Restriction()
+
+
+def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency", only: Restriction = ANYTHING) -> Plan:
+    """How ``gemm`` runs best on ``chip``, in the space that ``only`` leaves; a pure function of the four.
 
     Raises InputError if no mode of the array takes the operands' formats, or if not even the
-    smallest tile fits into half of the scratchpads.
+    smallest tile (or not the only one allowed) fits into half of the scratchpads.
     """
     mode = chip.array.mode_for(gemm.a_format, gemm.b_format)
     if mode is None:
         raise _no_mode(gemm, chip)
     sum_bits = accumulator_bits(chip.array.accumulator, gemm.a_format, gemm.b_format, gemm.k)
-    appraiser = Appraiser(gemm, chip, mode, sum_bits)
+    best = _best(gemm, chip, Appraiser(gemm, chip, mode, sum_bits), objective, only)
+    if best is None:
+        raise _no_tile(gemm, chip)
+    return _plan(gemm, chip, mode, *best, sum_bits)
+
+
+def _best(
+    gemm: Gemm, chip: Chip, appraiser: Appraiser, objective: Objective, only: Restriction
+) -> tuple[Choice, Tile] | None:
+    """The cheapest choice that has a tile, by bounds."""
     bounded = []
-    for place, choice in enumerate(_choices(gemm, chip, mode.lanes, sum_bits)):
+    for place, choice in enumerate(_choices(gemm, chip, appraiser, only)):
         bound = appraiser.appraise(choice.counts, (1, 1), choice.first_bytes)
         bounded.append((_cost(bound, objective, place), choice))
     best: tuple[Cost, Choice, Tile] | None = None
     for bound_cost, choice in sorted(bounded, key=lambda item: item[0]):
         if best is not None and bound_cost >= best[0]:
             break
-        tile = choose_tile(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits)
+        tile = _tile(gemm, chip, choice, appraiser.sum_bits, only.tile)
         if tile is None:
             continue
         exact = appraiser.appraise(choice.counts, _loads(gemm, tile), choice.first_bytes)
         cost = _cost(exact, objective, bound_cost[-1])
         if best is None or cost < best[0]:
             best = cost, choice, tile
-    if best is None:
-        raise _no_tile(gemm, chip)
-    return _plan(gemm, chip, mode, best[1], best[2], sum_bits)
+    return best and best[1:]
+
+
+def _tile(gemm: Gemm, chip: Chip, choice: Choice, sum_bits: int, wanted: Tile | None) -> Tile | None:
+    if wanted is None:
+        return choose_tile(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits)
+    return wanted if tile_fits(gemm, chip, choice.splits, choice.array, sum_bits, wanted) else None
 
 
 def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:
@@ -98,12 +123,13 @@ def _loads(gemm: Gemm, tile: Tile) -> tuple[int, int]:
     return operand_loads(gemm.m, gemm.k, gemm.n, tile) if gemm.macs else (0, 0)
 
 
-def _choices(gemm: Gemm, chip: Chip, lanes: int, sum_bits: int) -> Iterator[Choice]:
+def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) -> Iterator[Choice]:
     whole = Share(gemm.m, gemm.k, gemm.n, gemm.groups)
-    link = link_of(chip, sum_bits)
-    for dataflow in chip.array.dataflows:
-        for splits in partitions(chip.workers, split_k=chip.ring is not None):
-            array = array_of(chip, dataflow, lanes, gemm.k, splits)
+    link = link_of(chip, appraiser.sum_bits)
+    ways = (only.splits,) if only.splits else partitions(chip.workers, split_k=chip.ring is not None)
+    for dataflow in (only.dataflow,) if only.dataflow else chip.array.dataflows:
+        for splits in ways:
+            array = array_of(chip, dataflow, appraiser.lanes, gemm.k, splits)
             counts = count_chip(whole, dataflow, splits, array, link)
             shape = array.rows, array.output_cols, array.chunk
             first = first_bytes(gemm, chip, dataflow, splits, shape) if gemm.macs else 0

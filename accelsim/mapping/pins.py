@@ -1,0 +1,148 @@
+"""Mappings that a user fixes in a YAML file, GEMM by GEMM; what is left out is chosen.
+
+.. code-block:: yaml
+
+    mappings:
+      - layer: stem                  # as `accelsim map CHIP WORKLOAD` lists them
+        phase: update
+        gemm: [9, 9800, 16]          # M, K, N; only where a layer has several in a phase
+        dataflow: input_stationary
+        splits: {k: 8}               # pieces of m, n, groups, k
+        tile: {m: 9, n: 16, k: 9800, loop_order: m_outer}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from accelsim.chip import Chip
+from accelsim.errors import InputError, nearest
+from accelsim.mapping.plan import Dataflow, LoopOrder, Splits
+from accelsim.operations import Gemm, Phase
+from accelsim.yamlfile import YamlDocument, key_text, parse, position_of, read_yaml
+
+Extent = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PinnedSplits(_Part):
+    """Pieces of each dimension; a dimension left out is not cut."""
+
+    m: Extent = 1
+    n: Extent = 1
+    groups: Extent = 1
+    k: Extent = 1
+
+    def as_splits(self) -> Splits:
+        """The same for the search."""
+        return Splits(self.m, self.n, self.groups, self.k)
+
+
+class PinnedTile(_Part):
+    """Extents in elements, and the outer loop."""
+
+    m: Extent
+    n: Extent
+    k: Extent
+    loop_order: LoopOrder = "m_outer"
+
+
+class Pin(_Part):
+    """What is fixed of the mapping of one layer's GEMMs in one phase."""
+
+    layer: str
+    phase: Phase
+    gemm: tuple[Extent, Extent, Extent] | None = None
+    dataflow: Dataflow | None = None
+    splits: PinnedSplits | None = None
+    tile: PinnedTile | None = None
+
+    def is_for(self, gemm: Gemm) -> bool:
+        """Whether ``gemm`` is one of those that this pin speaks of."""
+        shape = (gemm.m, gemm.k, gemm.n)
+        return (self.layer, self.phase) == (gemm.layer, gemm.phase) and self.gemm in (None, shape)
+
+
+class PinFile(_Part):
+    """All pins of a file."""
+
+    mappings: tuple[Pin, ...] = Field(min_length=1)
+
+    _document: YamlDocument = PrivateAttr()
+
+    @property
+    def source_text(self) -> str:
+        """The YAML text, word for word."""
+        return self._document.text
+
+    @property
+    def source_name(self) -> str:
+        """The file's name, without its folder."""
+        return self._document.path.name
+
+    def index_for(self, gemm: Gemm) -> int | None:
+        """The place of the pin that speaks of ``gemm``."""
+        return next((index for index, pin in enumerate(self.mappings) if pin.is_for(gemm)), None)
+
+    def mistake(self, index: int, key: str, message: str) -> InputError:
+        """An error at a key of one pin."""
+        path = ("mappings", index, key)
+        return InputError(f"{key_text(path)}: {message}", position_of(self._document, path))
+
+
+def load_pins(path: str | Path) -> PinFile:
+    """Read pinned mappings. Raises `InputError` with file, line and key for the first mistake."""
+    document = read_yaml(path)
+    pins = parse(PinFile, document)
+    pins._document = document
+    seen: dict[tuple[str, str, object], int] = {}
+    for index, pin in enumerate(pins.mappings):
+        first = seen.setdefault((pin.layer, pin.phase, pin.gemm), index)
+        if first != index:
+            raise pins.mistake(index, "layer", f"'{pin.layer}' {pin.phase} is pinned twice")
+    return pins
+
+
+def require_known(pins: PinFile, gemms: Mapping[Gemm, object]) -> None:
+    """Raise `InputError` for a pin that speaks of no GEMM of the program."""
+    for index, pin in enumerate(pins.mappings):
+        if any(pin.is_for(gemm) for gemm in gemms):
+            continue
+        phases = [gemm.phase for gemm in gemms if gemm.layer == pin.layer]
+        shapes = [f"[{g.m}, {g.k}, {g.n}]" for g in gemms if (g.layer, g.phase) == (pin.layer, pin.phase)]
+        if not phases:
+            layers = list(dict.fromkeys(gemm.layer for gemm in gemms))
+            allowed = f"{nearest(pin.layer, layers)}; allowed: {', '.join(layers)}"
+            raise pins.mistake(index, "layer", f"no GEMM belongs to layer '{pin.layer}'{allowed}")
+        if not shapes:
+            allowed = ", ".join(dict.fromkeys(phases))
+            raise pins.mistake(
+                index, "phase", f"'{pin.layer}' has no GEMM in phase {pin.phase}; allowed: {allowed}"
+            )
+        raise pins.mistake(index, "gemm", f"must be {' or '.join(dict.fromkeys(shapes))}, got {list(pin.gemm or ())}")
+
+
+def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
+    """Raise `InputError` where a pin asks for what the chip does not have."""
+    pin = pins.mappings[index]
+    if pin.dataflow is not None and pin.dataflow not in chip.array.dataflows:
+        allowed = ", ".join(chip.array.dataflows)
+        raise pins.mistake(
+            index, "dataflow", f"chip '{chip.name}' has no {pin.dataflow}; allowed: {allowed}"
+        )
+    if pin.splits is None:
+        return
+    pieces = pin.splits.as_splits().workers
+    if pieces > chip.workers:
+        raise pins.mistake(
+            index, "splits", f"{pieces} pieces are more than the {chip.workers} arrays of chip '{chip.name}'"
+        )
+    if pin.splits.k > 1 and chip.ring is None:
+        raise pins.mistake(index, "splits", f"chip '{chip.name}' has no ring to add up pieces of k")

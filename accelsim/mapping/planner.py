@@ -1,0 +1,79 @@
+"""One chip's plans: pinned or searched, each shape once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from accelsim.chip import Chip
+from accelsim.errors import InputError
+from accelsim.mapping.pins import Pin, PinFile, check_pin, require_known
+from accelsim.mapping.plan import Plan
+from accelsim.mapping.search import ANYTHING, Objective, Restriction, plan_gemm
+from accelsim.mapping.tiling import Tile
+from accelsim.operations import Gemm, Tensor
+
+
+class Planner:
+    """Gives each GEMM its plan on ``chip``: what ``pins`` fix, and the best by ``objective`` of the rest.
+
+    GEMMs that differ in their names only share a plan, so a network of repeated blocks is searched once.
+    """
+
+    def __init__(self, chip: Chip, objective: Objective = "latency", pins: PinFile | None = None) -> None:
+        self.chip, self.objective, self.pins = chip, objective, pins
+        self._plans: dict[tuple[Gemm, int | None], Plan] = {}
+
+    def plan(self, gemm: Gemm) -> Plan:
+        """The plan of ``gemm``. Raises `InputError` as `plan_gemm` does, and for a pin that is not legal."""
+        index = self.pins.index_for(gemm) if self.pins else None
+        key = _nameless(gemm), index
+        if key not in self._plans:
+            self._plans[key] = self._pinned(gemm, self.pins, index) if self.pins else self._searched(gemm)
+        return self._plans[key]
+
+    def plans(self, gemms: Iterable[Gemm]) -> dict[Gemm, Plan]:
+        """The plans of a whole program. Raises `InputError` also for a pin that none of them uses."""
+        found = {gemm: self.plan(gemm) for gemm in gemms}
+        if self.pins:
+            require_known(self.pins, found)
+        return found
+
+    def _searched(self, gemm: Gemm) -> Plan:
+        return plan_gemm(gemm, self.chip, self.objective)
+
+    def _pinned(self, gemm: Gemm, pins: PinFile, index: int | None) -> Plan:
+        if index is None:
+            return self._searched(gemm)
+        check_pin(pins, index, self.chip)
+        only = _restriction(pins.mappings[index])
+        if only.tile is None:
+            return plan_gemm(gemm, self.chip, self.objective, only)
+        free = plan_gemm(gemm, self.chip, self.objective, replace(only, tile=None))
+        try:
+            return plan_gemm(gemm, self.chip, self.objective, only)
+        except InputError:
+            raise pins.mistake(index, "tile", _why_no_tile(gemm, free, self.chip)) from None
+
+
+def _restriction(pin: Pin) -> Restriction:
+    if pin.tile is None:
+        tile = None
+    else:
+        tile = Tile(pin.tile.m, pin.tile.n, pin.tile.k, pin.tile.loop_order)
+    return Restriction(pin.dataflow, pin.splits.as_splits() if pin.splits else None, tile)
+
+
+def _why_no_tile(gemm: Gemm, free: Plan, chip: Chip) -> str:
+    step = free.chunk * free.k_splits
+    return (
+        f"must lie within {gemm.m} x {gemm.k} x {gemm.n} (m, k, n), be as deep as all of k or a multiple of "
+        f"{step}, and fit into half of the scratchpads ({chip.cores} x {chip.scratchpad.capacity_kib} KiB); "
+        f"chosen for it would be m: {free.tile_m}, n: {free.tile_n}, k: {free.tile_k}"
+    )
+
+
+def _nameless(gemm: Gemm) -> Gemm:
+    """The GEMM without the names that decide nothing."""
+    a, b, out = (Tensor("", each.elements, each.bits, each.residence) for each in (gemm.a, gemm.b, gemm.out))
+    return replace(gemm, layer="", phase="forward", a=a, b=b, out=out)
