@@ -7,6 +7,7 @@ import pytest
 from oracles import quantise
 
 from accelsim.chip import load_chip
+from accelsim.mapping import Planner
 from accelsim.recipe import load_recipe
 from accelsim.run.chip_executor import CLIP, ChipExecutor
 from accelsim.run.state import TrainingState
@@ -19,7 +20,8 @@ def executor(*, nonnegative: bool = True, high: bool = False, clip: float | None
     parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
     if clip is not None:
         parameters[f"layer.{CLIP}"] = np.float32([clip])
-    made = ChipExecutor(load_chip("fp4_training"), recipe, {"layer": rules}, TrainingState(parameters))
+    planner, state = Planner(load_chip("fp4_training")), TrainingState(parameters)
+    made = ChipExecutor(planner, recipe, {"layer": rules}, state)
     made.begin(training=True)
     return made
 

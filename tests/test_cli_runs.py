@@ -48,8 +48,9 @@ def test_estimate_shows_layers_memory_and_totals(
     assert f"{sum(layer.macs for layer in cost.layers):,}" in text
     assert "Activations saved for the backward pass" in text
     assert "Average power" in text
+    mapped = {"mapping": None, "objective": "latency"}
     assert verbs.calls == [
-        {"verb": "estimate", "chip": "fp4_training", "recipe": "r", "batch": 32, "epochs": None}
+        {"verb": "estimate", "chip": "fp4_training", "recipe": "r", "batch": 32, "epochs": None, **mapped}
     ]
     assert list(Path.cwd().iterdir()) == []
 
@@ -128,18 +129,21 @@ def test_run_trains_one_chip_and_keeps_everything(
 ) -> None:
     """Options reach the training; record, tables, figures and report are left; the checkpoint is not."""
     words = ["run", "fp4_training", "net", "--seed", "7", "--epochs", "2", "--threads", "1", "--batch", "64"]
-    assert shell.main([*words, "--recipe", "r"]) == 0
+    words += ["--recipe", "r", "--mapping", "m.yaml", "--objective", "edp"]
+    assert shell.main(words) == 0
     (call,) = [call for call in verbs.calls if call["verb"] == "train"]
     assert call == {
         "verb": "train",
         "chip": "fp4_training",
         "recipe": "r",
+        "mapping": "m.yaml",
+        "objective": "edp",
         "seed": 7,
         "epochs": 2,
         "batch": 64,
         "threads": 1,
         "resume": False,
-        "command": shlex.join(["accelsim", *words, "--recipe", "r"]),
+        "command": shlex.join(["accelsim", *words]),
     }
     folder = Path("reports/runs/fp4_training_net")
     assert read_record(folder / "fp4_training" / "record.json").kind == "train"
@@ -165,9 +169,11 @@ def test_run_for_a_program(verbs: FakeVerbs, capsys: pytest.CaptureFixture[str])
 
 def test_compare_trains_both_and_compares(verbs: FakeVerbs, capsys: pytest.CaptureFixture[str]) -> None:
     """The main job: two records, the table with its headline, and the report."""
-    assert shell.main(["compare", "fp4_training", "fp16_training", "net", "--recipe", "r"]) == 0
+    words = ["compare", "fp4_training", "fp16_training", "net", "--recipe", "r", "--mapping", "m"]
+    assert shell.main(words) == 0
     assert verbs.trained() == ["fp4_training", "fp16_training"]
-    assert [call["recipe"] for call in verbs.calls if call["verb"] == "train"] == ["r", None]
+    trained = [call for call in verbs.calls if call["verb"] == "train"]
+    assert [(call["recipe"], call["mapping"]) for call in trained] == [("r", "m"), (None, None)]
     folder = Path("reports/runs/fp4_training_vs_fp16_training_net")
     made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {

@@ -35,13 +35,14 @@ def command(
     workload: str,
     out: Path | None,
     recipe: str | None,
+    mapping: str | None,
     as_json: bool,
     **choices: Any,
 ) -> None:
     """Train WORKLOAD on CHIP and on BASELINE, bit for bit, and compare them.
 
-    CHIP, BASELINE and WORKLOAD are shipped names (see accelsim list) or YAML files. --recipe applies to
-    CHIP; BASELINE trains with its own. Writes a record.json for each, the comparison as CSV and
+    CHIP, BASELINE and WORKLOAD are shipped names (see accelsim list) or YAML files. --recipe and --mapping
+    apply to CHIP; BASELINE trains with its own. Writes a record.json for each, the comparison as CSV and
     Markdown, figures and report.html into the output folder.
     """
     settings = Settings(**choices)
@@ -52,8 +53,8 @@ def command(
     if names[0] == names[1]:
         names[1] += "_baseline"  # a chip against itself, with another recipe
     jobs = [
-        make_job(each, loaded_workload, own_recipe, folder / name, settings)
-        for each, own_recipe, name in zip(chips, (recipe, None), names, strict=True)
+        make_job(each, loaded_workload, own_recipe, pins, folder / name, settings)
+        for each, own_recipe, pins, name in zip(chips, (recipe, None), (mapping, None), names, strict=True)
     ]
     require_writable(folder)
     records = train_jobs(jobs, settings)

@@ -12,6 +12,8 @@ from accelsim.cli.options import (
     batch_option,
     epochs_option,
     json_option,
+    mapping_option,
+    objective_option,
     out_option,
     quiet_option,
     recipe_option,
@@ -39,6 +41,8 @@ Examples:
 @recipe_option
 @epochs_option
 @batch_option
+@mapping_option
+@objective_option
 @electricity_options
 @out_option("nothing is written")
 @json_option
@@ -50,6 +54,8 @@ def command(
     recipe: str | None,
     epochs: int | None,
     batch: int | None,
+    mapping: str | None,
+    objective: str,
     grid: str | None,
     price: float | None,
     pue: float | None,
@@ -59,18 +65,19 @@ def command(
 ) -> None:
     """Estimate the training of WORKLOAD on CHIP: time, energy, memory and traffic.
 
-    No values are computed, so there is no accuracy. --recipe applies to CHIP. With --out the records,
-    tables, figures and report.html are written; with --json the record goes to standard output (the
-    comparison, when there is a baseline). --quiet leaves out the table of layers.
+    No values are computed, so there is no accuracy. --recipe and --mapping apply to CHIP. With --out the
+    records, tables, figures and report.html are written; with --json the record goes to standard output
+    (the comparison, when there is a baseline). --quiet leaves out the table of layers.
     """
     loaded = api.load_workload(workload)
-    wanted = [(chip, recipe)] + ([(baseline, None)] if baseline else [])
+    wanted = [(chip, recipe, mapping)] + ([(baseline, None, None)] if baseline else [])
     records = [
         api.estimate(
-            api.load_chip(name), loaded, recipe=own_recipe, batch=batch, epochs=epochs, command=command_line()
+            api.load_chip(name), loaded, recipe=own_recipe, batch=batch, epochs=epochs,
+            mapping=pins, objective=objective, command=command_line(),
         )
-        for name, own_recipe in wanted
-    ]
+        for name, own_recipe, pins in wanted
+    ]  # fmt: skip
     records = on_grid(records, grid, price, pue)
     files = _write(records, out) if out else []
     if as_json:

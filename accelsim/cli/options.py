@@ -30,6 +30,16 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     help="Threads of this computer to use (all by default); results do not depend on it.",
 )
+mapping_option = click.option(
+    "--mapping", metavar="FILE", help="Pinned mappings of CHIP (YAML; see accelsim map --pin)."
+)
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(["latency", "energy", "edp"]),
+    default="latency",
+    show_default=True,
+    help="What mappings that are not pinned are chosen by.",
+)
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the last checkpoint in the output folder."
 )
@@ -65,6 +75,8 @@ def training_options(command: Command) -> Command:
             seed_option,
             epochs_option,
             batch_option,
+            mapping_option,
+            objective_option,
             threads_option,
             resume_option,
             json_option,

@@ -34,6 +34,7 @@ def command(
     workload: str,
     out: Path | None,
     recipe: str | None,
+    mapping: str | None,
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -45,7 +46,7 @@ def command(
     settings = Settings(**choices)
     loaded_chip, loaded_workload = api.load_chip(chip), api.load_workload(workload)
     folder = out or Path("reports/runs") / f"{loaded_chip.name}_{loaded_workload.name}"
-    job = make_job(loaded_chip, loaded_workload, recipe, folder / loaded_chip.name, settings)
+    job = make_job(loaded_chip, loaded_workload, recipe, mapping, folder / loaded_chip.name, settings)
     require_writable(folder)
     records = train_jobs([job], settings)
     write_report(records, folder)

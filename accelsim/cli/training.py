@@ -41,6 +41,7 @@ class Settings:
     seed: int | None
     epochs: int | None
     batch: int | None
+    objective: str
     threads: int | None
     resume: bool
     quiet: bool
@@ -53,6 +54,7 @@ class Job:
     chip: Chip
     workload: Workload
     recipe: str | None
+    mapping: str | None
     folder: Path
     seed: int
     forecast: RunRecord
@@ -68,7 +70,14 @@ class Job:
         return self.folder / "checkpoint.npz"
 
 
-def make_job(chip: Chip, workload: Workload, recipe: str | None, folder: Path, settings: Settings) -> Job:
+def make_job(
+    chip: Chip,
+    workload: Workload,
+    recipe: str | None,
+    mapping: str | None,
+    folder: Path,
+    settings: Settings,
+) -> Job:
     """Estimate the run, which also finds the mistakes that only chip and workload together can have."""
     forecast = api.estimate(
         chip,
@@ -76,10 +85,12 @@ def make_job(chip: Chip, workload: Workload, recipe: str | None, folder: Path, s
         recipe=recipe,
         batch=settings.batch,
         epochs=settings.epochs,
+        mapping=mapping,
+        objective=settings.objective,
         command=command_line(),
     )
     seed = workload.seed if settings.seed is None else settings.seed
-    return Job(chip, workload, recipe, folder, seed, forecast)
+    return Job(chip, workload, recipe, mapping, folder, seed, forecast)
 
 
 def train_jobs(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
@@ -133,6 +144,8 @@ def _train(job: Job, settings: Settings) -> RunRecord:
                 seed=settings.seed,
                 epochs=settings.epochs,
                 batch=settings.batch,
+                mapping=job.mapping,
+                objective=settings.objective,
                 threads=settings.threads,
                 progress=watcher,
                 checkpoint=job.checkpoint_path,
@@ -167,6 +180,7 @@ def _finished_record(job: Job) -> RunRecord | None:
         and record.chip.sha256 == forecast.chip.sha256
         and record.workload.sha256 == forecast.workload.sha256
         and record.recipe.sha256 == forecast.recipe.sha256
+        and (record.mapping, record.objective) == (forecast.mapping, forecast.objective)
         and (forecast.dataset is None or record.dataset == forecast.dataset)
     )
     return record if same else None

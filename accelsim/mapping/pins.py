@@ -126,7 +126,9 @@ def require_known(pins: PinFile, gemms: Mapping[Gemm, object]) -> None:
             raise pins.mistake(
                 index, "phase", f"'{pin.layer}' has no GEMM in phase {pin.phase}; allowed: {allowed}"
             )
-        raise pins.mistake(index, "gemm", f"must be {' or '.join(dict.fromkeys(shapes))}, got {list(pin.gemm or ())}")
+        raise pins.mistake(
+            index, "gemm", f"must be {' or '.join(dict.fromkeys(shapes))}, got {list(pin.gemm or ())}"
+        )
 
 
 def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
@@ -134,9 +136,7 @@ def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
     pin = pins.mappings[index]
     if pin.dataflow is not None and pin.dataflow not in chip.array.dataflows:
         allowed = ", ".join(chip.array.dataflows)
-        raise pins.mistake(
-            index, "dataflow", f"chip '{chip.name}' has no {pin.dataflow}; allowed: {allowed}"
-        )
+        raise pins.mistake(index, "dataflow", f"chip '{chip.name}' has no {pin.dataflow}; allowed: {allowed}")
     if pin.splits is None:
         return
     pieces = pin.splits.as_splits().workers

@@ -9,7 +9,7 @@ from accelsim.chip import Chip
 from accelsim.errors import InputError
 from accelsim.mapping.pins import Pin, PinFile, check_pin, require_known
 from accelsim.mapping.plan import Plan
-from accelsim.mapping.search import ANYTHING, Objective, Restriction, plan_gemm
+from accelsim.mapping.search import Objective, Restriction, plan_gemm
 from accelsim.mapping.tiling import Tile
 from accelsim.operations import Gemm, Tensor
 
@@ -46,7 +46,7 @@ class Planner:
         if index is None:
             return self._searched(gemm)
         check_pin(pins, index, self.chip)
-        only = _restriction(pins.mappings[index])
+        only = _restriction(pins.mappings[index], gemm)
         if only.tile is None:
             return plan_gemm(gemm, self.chip, self.objective, only)
         free = plan_gemm(gemm, self.chip, self.objective, replace(only, tile=None))
@@ -56,20 +56,20 @@ class Planner:
             raise pins.mistake(index, "tile", _why_no_tile(gemm, free, self.chip)) from None
 
 
-def _restriction(pin: Pin) -> Restriction:
-    if pin.tile is None:
-        tile = None
-    else:
-        tile = Tile(pin.tile.m, pin.tile.n, pin.tile.k, pin.tile.loop_order)
+def _restriction(pin: Pin, gemm: Gemm) -> Restriction:
+    """What the pin leaves; a tile larger than the GEMM (of a shorter last batch) is cut to it."""
+    wanted, tile = pin.tile, None
+    if wanted is not None:
+        tile = Tile(min(wanted.m, gemm.m), min(wanted.n, gemm.n), min(wanted.k, gemm.k), wanted.loop_order)
     return Restriction(pin.dataflow, pin.splits.as_splits() if pin.splits else None, tile)
 
 
 def _why_no_tile(gemm: Gemm, free: Plan, chip: Chip) -> str:
     step = free.chunk * free.k_splits
     return (
-        f"must lie within {gemm.m} x {gemm.k} x {gemm.n} (m, k, n), be as deep as all of k or a multiple of "
-        f"{step}, and fit into half of the scratchpads ({chip.cores} x {chip.scratchpad.capacity_kib} KiB); "
-        f"chosen for it would be m: {free.tile_m}, n: {free.tile_n}, k: {free.tile_k}"
+        f"must be as deep as k ({gemm.k}) or a multiple of {step}, and fit into half of the scratchpads "
+        f"({chip.cores} x {chip.scratchpad.capacity_kib} KiB); "
+        f"left out, it would be m: {free.tile_m}, n: {free.tile_n}, k: {free.tile_k}"
     )
 
 

@@ -95,16 +95,13 @@ def choose_tile(
     return min(tiles, key=lambda tile: _traffic(gemm, a_bytes, b_bytes, tile), default=None)
 
 
-def tile_fits(
-    gemm: Gemm, chip: Chip, splits: Splits, array: ArrayShape, sum_bits: int, tile: Tile
-) -> bool:
-    """Whether ``tile`` lies within the GEMM, cuts K at whole chunks of every piece, and has room."""
+def tile_fits(gemm: Gemm, chip: Chip, splits: Splits, array: ArrayShape, sum_bits: int, tile: Tile) -> bool:
+    """Whether ``tile`` cuts K at whole chunks of every piece, and has room."""
     if not gemm.macs:
         return True
     whole_chunks = tile.k == gemm.k or tile.k % (array.chunk * splits.k) == 0
-    inside = tile.m <= gemm.m and tile.n <= gemm.n and tile.k <= gemm.k
     room = _Room(gemm, chip, splits, array.chunk, sum_bits)
-    return inside and whole_chunks and room.depth(tile.m, tile.n) >= tile.k
+    return whole_chunks and room.depth(tile.m, tile.n) >= tile.k
 
 
 def _extents(unit: int, whole: int) -> list[int]:

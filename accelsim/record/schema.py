@@ -316,6 +316,8 @@ class RunRecord(_Frozen):
     chip: InputFile
     workload: InputFile
     recipe: InputFile
+    mapping: InputFile | None = None
+    objective: Literal["latency", "energy", "edp"] = "latency"
     dataset: DatasetRecord | None
     batch: PositiveCount
     epochs: PositiveCount

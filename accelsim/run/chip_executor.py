@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.chip import Chip
 from accelsim.datapath.edge import EdgeOperand, edge_product
 from accelsim.datapath.gemm import scaled_product
 from accelsim.datapath.quantisers import (
@@ -26,7 +25,7 @@ from accelsim.datapath.quantisers import (
     scaled,
 )
 from accelsim.datapath.vector_unit import ChipVectorUnit
-from accelsim.mapping import Plan, plan_gemm
+from accelsim.mapping import Plan, Planner
 from accelsim.network import Operand
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import largest_magnitude
@@ -56,7 +55,7 @@ class ChipExecutor:
 
     def __init__(
         self,
-        chip: Chip,
+        planner: Planner,
         recipe: Recipe,
         rules: Mapping[str, SiteRules],
         state: TrainingState,
@@ -68,12 +67,12 @@ class ChipExecutor:
         self.gradients_by_key: dict[str, F32] = {}
         self.observed: dict[tuple[str, str], dict[str, float]] | None = None
         self.activity: ActivityMeter | None = None
-        self._chip = chip
+        self._planner = planner
         self._seed = seed
         self._sums_key = stream_key(seed, "sums")
         self._recipe = recipe
         self.rules = rules
-        self._plans: dict[Gemm, Plan] = {}
+        self._plans: dict[Gemm, Plan] = {}  # by the GEMM itself: quicker than the planner's own memory
         self._kept: dict[tuple[str, str], Any] = {}
         self._shared: dict[str, Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
@@ -85,7 +84,7 @@ class ChipExecutor:
     def watch(self, *, closely: bool) -> None:
         """From the next step on: note how tensors fare and what operands do, from nothing; or do not."""
         self.observed = {} if closely else None
-        self.activity = ActivityMeter(self._chip) if closely else None
+        self.activity = ActivityMeter(self._planner.chip) if closely else None
 
     def begin(self, *, training: bool) -> None:
         """Start a step: nothing kept, no gradients."""
@@ -304,7 +303,7 @@ class ChipExecutor:
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         plan = self._plans.get(gemm)
         if plan is None:
-            plan = self._plans[gemm] = plan_gemm(gemm, self._chip)
+            plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
         if self.activity is not None and self.training and not at_edge:
             self.activity.note(gemm, plan, a, b)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelsim.chip import Chip, load_chip
-from accelsim.errors import InputError
+from accelsim.errors import InputError, unknown
+from accelsim.mapping import OBJECTIVES, PinFile, Planner, load_pins
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import RunRecord
@@ -21,6 +22,14 @@ def resolve(
     workload = workload if isinstance(workload, Workload) else load_workload(workload)
     recipe = chip.recipe if recipe is None else recipe
     return chip, workload, recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def planner_for(chip: Chip, mapping: PinFile | str | Path | None, objective: str) -> Planner:
+    """The planner of a run. Raises `InputError` for an unknown objective or a mistake in a mapping file."""
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    pins = mapping if mapping is None or isinstance(mapping, PinFile) else load_pins(mapping)
+    return Planner(chip, objective, pins)
 
 
 def require_a_batch(workload: Workload) -> None:
@@ -39,11 +48,14 @@ def estimate(
     recipe: Recipe | str | Path | None = None,
     batch: int | None = None,
     epochs: int | None = None,
+    mapping: PinFile | str | Path | None = None,
+    objective: str = "latency",
     command: str = "",
 ) -> RunRecord:
     """Cycles, energy, traffic and memory of training ``workload`` on ``chip``.
 
-    The counts are those a training run reports: both come from the same plans.
+    The counts are those a training run reports: both come from the same plans. ``mapping``: pinned ones;
+    the rest are the best by ``objective`` (latency, energy or edp).
 
     Raises
     ------
@@ -52,5 +64,8 @@ def estimate(
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs)
     require_a_batch(workload)
-    cost = cost_of_step(chip, compile_program(workload, recipe))
-    return make_record(chip, workload, recipe, cost, command=command, threads=1, training=None)
+    planner = planner_for(chip, mapping, objective)
+    cost = cost_of_step(planner, compile_program(workload, recipe))
+    return make_record(
+        chip, workload, recipe, cost, planner=planner, command=command, threads=1, training=None
+    )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.chip import Chip
 from accelsim.datapath.quantisers import cast
+from accelsim.mapping import Planner
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.random_bits import permutation, stream_key
 from accelsim.program import Program
@@ -46,7 +46,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        chip: Chip,
+        planner: Planner,
         workload: Workload,
         recipe: Recipe,
         dataset: Dataset,
@@ -54,12 +54,12 @@ class TrainingRun:
         state: TrainingState,
         watcher: Watcher | None,
     ) -> None:
-        self._name = chip.name
+        self._name = planner.chip.name
         self._workload = workload
         self._recipe = recipe
         self._state = state
         self._watcher = watcher
-        self._executor = ChipExecutor(chip, recipe, program.rules, state, workload.seed)
+        self._executor = ChipExecutor(planner, recipe, program.rules, state, workload.seed)
         self._train = (self._prepared(dataset.train_x), dataset.train_y)
         self._test = (self._prepared(dataset.test_x), dataset.test_y)
         self._steps = steps_per_epoch(workload)

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from accelsim.chip import Chip
@@ -20,7 +21,7 @@ from accelsim.cost import (
     price_step,
     weight_code_bytes,
 )
-from accelsim.mapping import Plan, plan_gemm
+from accelsim.mapping import Plan, Planner
 from accelsim.operations import Gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
@@ -36,11 +37,13 @@ def make_record(
     recipe: Recipe,
     cost: dict[str, Any],
     *,
+    planner: Planner,
     command: str,
     threads: int,
     training: dict[str, Any] | None,
 ) -> RunRecord:
-    """The record of one run; ``training`` is None for an estimate."""
+    """The record of one run by the plans of ``planner``; ``training`` is None for an estimate."""
+    pins = planner.pins
     return RunRecord.model_validate(
         {
             "kind": "estimate" if training is None else "train",
@@ -52,6 +55,8 @@ def make_record(
             "chip": _input(chip.name, chip.source_name, chip.source_text),
             "workload": _input(workload.name, workload.source_name, workload.source_text),
             "recipe": _input(recipe.name, recipe.source_name, recipe.source_text),
+            "mapping": pins and _input(Path(pins.source_name).stem, pins.source_name, pins.source_text),
+            "objective": planner.objective,
             "dataset": _dataset(workload.data),
             "batch": workload.batch,
             "epochs": workload.epochs,
@@ -82,12 +87,13 @@ def _dataset(data: DataFacts) -> dict[str, Any] | None:
     }
 
 
-def cost_of_step(chip: Chip, program: Program) -> dict[str, Any]:
-    """The record's ``cost``: one training step of ``program`` on ``chip``, and the chip itself.
+def cost_of_step(planner: Planner, program: Program) -> dict[str, Any]:
+    """The record's ``cost``: one training step of ``program`` on the planner's chip, and the chip itself.
 
-    Raises `InputError` if the chip's MACs cannot execute the recipe, or a tile does not fit.
+    Raises `InputError` if the chip's MACs cannot execute the recipe, a tile does not fit, or a pinned
+    mapping is not legal.
     """
-    plans = {gemm: plan_gemm(gemm, chip) for gemm in program.gemms}
+    chip, plans = planner.chip, planner.plans(program.gemms)
     layers = [cost.as_record() for cost in price_step(program.works, chip, plans)]
     return {
         "clock_mhz": chip.clock_mhz.value,

@@ -11,10 +11,11 @@ import numpy as np
 from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.errors import InputError
+from accelsim.mapping import PinFile, Planner
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.record import RunRecord
-from accelsim.run.estimating import require_a_batch, resolve
+from accelsim.run.estimating import planner_for, require_a_batch, resolve
 from accelsim.run.progress import Watcher
 from accelsim.run.recording import cost_of_step, make_record
 from accelsim.run.state import TrainingState, initial_state, load_checkpoint, save_checkpoint
@@ -29,6 +30,8 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     batch: int | None = None,
+    mapping: PinFile | str | Path | None = None,
+    objective: str = "latency",
     threads: int | None = None,
     progress: Watcher | None = None,
     checkpoint: str | Path | None = None,
@@ -40,6 +43,7 @@ def train(
     Parameters
     ----------
     recipe: default the chip's own. seed, epochs, batch: default the workload's.
+    mapping: pinned mappings; objective: by which the others are chosen. Both may change bits.
     threads: of the simulation; never changes a bit. progress: called after every step.
     checkpoint: a file written after every epoch; with ``resume`` the run goes on from it, and ends
         with the same bits as a run that was never stopped.
@@ -58,18 +62,22 @@ def train(
     require_a_batch(workload)
     dataset = workload.source.load()
     program = compile_program(workload, recipe)
-    cost = cost_of_step(chip, program)
+    planner = planner_for(chip, mapping, objective)
+    cost = cost_of_step(planner, program)
     used = set_threads(threads)
-    identity = _identity(chip, workload, recipe, dataset)
+    identity = _identity(planner, workload, recipe, dataset)
     state = initial_state(workload) if not resume else load_checkpoint(_required(checkpoint), identity)
     # overflow and NaN are values of the modelled chip: a run that diverges says so in its losses
     with np.errstate(all="ignore"):
-        run = TrainingRun(chip, workload, recipe, dataset, program, state, progress)
+        run = TrainingRun(planner, workload, recipe, dataset, program, state, progress)
         while len(state.epochs) < workload.epochs:
             run.epoch()
             if checkpoint is not None:
                 save_checkpoint(checkpoint, state, identity)
-    return make_record(chip, workload, recipe, cost, command=command, threads=used, training=_history(state))
+    return make_record(
+        chip, workload, recipe, cost,
+        planner=planner, command=command, threads=used, training=_history(state),
+    )  # fmt: skip
 
 
 def _required(checkpoint: str | Path | None) -> Path:
@@ -78,11 +86,13 @@ def _required(checkpoint: str | Path | None) -> Path:
     return Path(checkpoint)
 
 
-def _identity(chip: Chip, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
+def _identity(planner: Planner, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
     """What a checkpoint must share with a run to go on with it; the learning rate depends on ``epochs``."""
     origin = dataset.facts.origin
     digest = origin.sha256 if origin else ""
-    parts = (chip.source_text, workload.source_text, recipe.source_text, digest, __version__)
+    parts = [planner.chip.source_text, workload.source_text, recipe.source_text, digest, __version__]
+    if planner.pins or planner.objective != "latency":
+        parts += [planner.objective, planner.pins.source_text if planner.pins else ""]
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 
