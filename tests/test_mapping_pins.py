@@ -94,7 +94,7 @@ def test_a_tile_larger_than_a_short_batch_is_cut(tmp_path: Path, chip: Chip) -> 
         (
             ("dataflow: row_stationary",),
             "dataflow: must be one of weight_stationary, output_stationary, "
-            "input_stationary, got 'row_stationary'",
+            "input_stationary, got 'row_stationary' (did you mean 'weight_stationary'?)",
         ),
         (
             ("tile: {m: 60, n: 50, k: 9}", "dataflow: weight_stationary", "splits: {m: 4}"),
