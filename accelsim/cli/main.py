@@ -28,6 +28,7 @@ COMMANDS = {
     "gemm": ("gemm", "Multiply A (M x K) by B (K x N) on CHIP, bit for bit."),
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "validate": ("validate", "Published measurements against the simulator's own figures."),
+    "cycles": ("cycles", "Compute cycles by the conventions of other simulators, beside ours."),
     "check": ("check", "Check chip, workload and recipe files."),
     "formats": ("formats", "Number formats, and any format's full code table."),
     "import": ("importing", "Write a model of another tool as a workload file."),

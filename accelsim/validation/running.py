@@ -11,11 +11,11 @@ from accelsim.cost import LayerCost, price_step
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import plan_gemm
 from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
-from accelsim.mapping.plan import Dataflow
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor
 from accelsim.program import compile_program, inference_works
 from accelsim.recipe import load_recipe
+from accelsim.validation.cycles import array_extent
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles
 from accelsim.validation.outcome import Outcome
 from accelsim.validation.row_stationary import row_stationary_layers
@@ -125,17 +125,13 @@ def _by_convention(run: Run, chip: Chip, costs: Sequence[LayerCost]) -> int:
     total = 0
     for each in (gemm for cost in costs for gemm in cost.gemms):
         dataflow = run.dataflow or each.plan.dataflow
-        total += each.gemm.groups * chip_convention_cycles(run, chip, each.gemm, each.plan.lanes, dataflow)
+        gemm, cols = each.gemm, chip.array.output_cols
+        rows, k = array_extent(chip, each.plan.lanes, gemm.k, dataflow)
+        assert run.model in CONVENTIONS
+        total += gemm.groups * convention_cycles(
+            run.model, gemm.m, k, gemm.n, rows=rows, cols=cols, dataflow=dataflow
+        )
     return total
-
-
-def chip_convention_cycles(run: Run, chip: Chip, gemm: Gemm, lanes: int, dataflow: Dataflow) -> int:
-    """One group of ``gemm`` on one array of ``chip`` by ``run.model``; lanes lie where K lies."""
-    rows, cols, k = chip.array.rows * lanes, chip.array.output_cols, gemm.k
-    if dataflow == "output_stationary":
-        rows, k = chip.array.rows, -(-gemm.k // lanes)
-    assert run.model in CONVENTIONS
-    return convention_cycles(run.model, gemm.m, k, gemm.n, rows=rows, cols=cols, dataflow=dataflow)
 
 
 def _bare_outcome(run: Run, size: GemmSize) -> Outcome:
