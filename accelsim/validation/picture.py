@@ -31,7 +31,8 @@ def findings_picture(findings: Sequence[Finding]) -> dict[str, bytes]:
         for place, finding in enumerate(findings):
             _draw(axes, place, finding)
         _label(axes, findings)
-        figure.legend(handles=legend_handles(_COLOURS), loc="upper right", ncols=2)
+        top = 1 - 0.18 / figure.get_figheight()
+        figure.legend(handles=legend_handles(_COLOURS), loc="upper right", ncols=2, bbox_to_anchor=(0.97, top))
         return image_bytes(figure)
 
 
@@ -46,7 +47,7 @@ def _draw(axes: Any, place: int, finding: Finding) -> None:
 def _label(axes: Any, findings: Sequence[Finding]) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    labels = [shortened(f"{finding.row}: {finding.label}", 56) for finding in findings]
+    labels = [shortened(f"{finding.row}: {finding.label}", 50) for finding in findings]
     ratios = [finding.ours / end for finding in findings for end in finding.published]
     reach = max(1.25, *ratios, *(1 / ratio for ratio in ratios)) * 1.05
     axes.set_yticks(range(len(findings)), labels)

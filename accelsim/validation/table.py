@@ -15,7 +15,7 @@ HEADER = ("row", "figure", "unit", "published", "ours", "error", "")
 
 def shown(value: float) -> str:
     """A number to four significant digits, whole ones in full."""
-    return f"{value:,.0f}" if value >= 1000 and value == round(value) else number(value, 4)
+    return f"{value:,.0f}" if value >= 100 and value == round(value) else number(value, 4)
 
 
 def published_text(finding: Finding) -> str:
