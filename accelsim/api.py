@@ -18,6 +18,7 @@ from accelsim.mapping import Plan
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import GridRecord, RunRecord, read_record, record_text
+from accelsim.record.probe import ProbeRecord
 from accelsim.report import Comparison, compare_records
 from accelsim.run import Progress, estimate, train
 from accelsim.run.gemm_report import GemmReport, gemm_report
@@ -46,6 +47,7 @@ __all__ = [
     "load_workload",
     "matmul",
     "number_format",
+    "probe",
     "read_record",
     "record_text",
     "train",
@@ -68,6 +70,16 @@ def compare(
     record = train(chip, workload, **options)
     opponent = train(baseline, workload, **options)
     return record, opponent, compare_records(record, opponent)
+
+
+def probe(chip: Chip | str | Path, workload: Workload | str | Path, **options: Any) -> ProbeRecord:
+    """Training steps of a network of any size, the last of them looked at layer by layer.
+
+    Takes the options of `accelsim.run.probing.probe`, which is imported here because it loads the compiler.
+    """
+    from accelsim.run.probing import probe as run_probe
+
+    return run_probe(chip, workload, **options)
 
 
 def with_grid(

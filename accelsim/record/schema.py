@@ -30,7 +30,7 @@ EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)
 """How a physical number is known, best first."""
 
 
-def _finite_or_none(value: object) -> object:
+def finite_or_none(value: object) -> object:
     """JSON has no NaN: the loss of a run that diverged is stored as null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -40,7 +40,7 @@ PositiveCount = Annotated[int, Field(strict=True, gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Loss = Annotated[float | None, BeforeValidator(_finite_or_none)]
+Loss = Annotated[float | None, BeforeValidator(finite_or_none)]
 
 
 class _Frozen(BaseModel):

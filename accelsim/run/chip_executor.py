@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -67,6 +68,7 @@ class ChipExecutor:
         self.gradients_by_key: dict[str, F32] = {}
         self.observed: dict[tuple[str, str], dict[str, float]] | None = None
         self.activity: ActivityMeter | None = None
+        self.last_kernel = ""
         self._planner = planner
         self._seed = seed
         self._sums_key = stream_key(seed, "sums")
@@ -78,7 +80,7 @@ class ChipExecutor:
         self._weights: dict[tuple[str, str], Operand] = {}
         self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
         self._largest: dict[str, tuple[float, float]] = {}
-        self._drawn = 0
+        self._drawn: Counter[str] = Counter()
         self._overflowed = False
 
     def watch(self, *, closely: bool) -> None:
@@ -94,7 +96,7 @@ class ChipExecutor:
         self.gradients_by_key.clear()
         self._clipped.clear()
         self._largest.clear()
-        self._drawn = 0
+        self._drawn.clear()
 
     def end_of_update(self) -> None:
         """Parameters changed: weights are quantised anew, gradient scales follow their votes."""
@@ -162,9 +164,9 @@ class ChipExecutor:
         return (uniform(self._key("dropout", layer), math.prod(shape)) >= rate).reshape(shape)
 
     def _key(self, purpose: str, layer: str) -> int:
-        """Of the next random bits of this step."""
-        self._drawn += 1
-        return stream_key(self._seed, purpose, self.state.step, layer, self._drawn)
+        """Of the next random bits of this step; each purpose counts for itself."""
+        self._drawn[purpose] += 1
+        return stream_key(self._seed, purpose, self.state.step, layer, self._drawn[purpose])
 
     def _by_rule(
         self, layer: str, values: F32, fmt: str, rule: WeightRule | ActivationRule | GradientRule
@@ -311,6 +313,7 @@ class ChipExecutor:
         seed = int(random_words(self._sums_key, 1, products_before)[0])
         product = edge_product if at_edge else scaled_product
         result, kernel = product(plan, a, b, self._recipe.storage, seed)
+        self.last_kernel = kernel
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + 1
         return result
 

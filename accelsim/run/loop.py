@@ -5,25 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.datapath.quantisers import cast
 from accelsim.mapping import Planner
-from accelsim.numerics.formats import number_format
 from accelsim.numerics.random_bits import permutation, stream_key
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.run.chip_executor import ChipExecutor
-from accelsim.run.clipping import clip_factor
 from accelsim.run.decoding import greedy_decode, sequence_errors
 from accelsim.run.objective import Score, Total, bits, probabilities_of, score
-from accelsim.run.optimizing import update
 from accelsim.run.progress import Metric, Progress, Watcher
 from accelsim.run.recording import steps_per_epoch
 from accelsim.run.state import TrainingState
+from accelsim.run.step import forward_backward, move_parameters, prepared
 from accelsim.workload import Dataset, Workload
 
 F32 = NDArray[np.float32]
@@ -60,21 +56,10 @@ class TrainingRun:
         self._state = state
         self._watcher = watcher
         self._executor = ChipExecutor(planner, recipe, program.rules, state, workload.seed)
-        self._train = (self._prepared(dataset.train_x), dataset.train_y)
-        self._test = (self._prepared(dataset.test_x), dataset.test_y)
+        self._train = (prepared(dataset.train_x, workload, recipe), dataset.train_y)
+        self._test = (prepared(dataset.test_x, workload, recipe), dataset.test_y)
         self._steps = steps_per_epoch(workload)
         self._clock = _Clock(time.monotonic())
-
-    def _prepared(self, samples: NDArray[Any]) -> F32:
-        """Samples as the chip's memory holds them: normalised, in the storage format; token ids unchanged."""
-        rule = self._workload.normalise
-        values = np.asarray(samples, np.float32)
-        if rule is None:
-            return values
-        if samples.dtype == np.uint8:
-            values = values / np.float32(255)
-        values = (values - np.float32(rule.mean)) / np.float32(rule.deviation)
-        return np.asarray(cast(values, number_format(self._recipe.storage)).array, np.float32)
 
     def epoch(self) -> None:
         """One pass over the training data, then the test."""
@@ -94,21 +79,10 @@ class TrainingRun:
 
     def _step(self, x: F32, labels: Labels, epoch: float) -> Score:
         """Forward, backward, update of one mini-batch; how well it was known before."""
-        chip, workload, recipe = self._executor, self._workload, self._recipe
-        chip.begin(training=True)
-        logits = workload.network.forward(x, chip)
-        probabilities = probabilities_of(chip.vector, logits)
-        gradient = chip.vector.cross_entropy_gradient(
-            probabilities, labels.reshape(-1), chip.loss_scale, workload.label_smoothing
-        )
-        workload.network.backward(gradient.reshape(logits.shape), chip)
-        gradients = chip.usable_gradients()
-        shrink = clip_factor(chip.vector, gradients, workload.clip_norm, chip.loss_scale)
-        rate = workload.learning_rate.at(epoch, workload.epochs)
-        update(self._state, gradients, workload, recipe, rate, chip.loss_scale / shrink, chip.rules)
-        chip.end_of_update()
+        scored = forward_backward(self._executor, self._workload, x, labels)
+        move_parameters(self._executor, self._workload, self._recipe, epoch)
         self._clock.samples += len(x)
-        return score(probabilities, labels)
+        return scored
 
     def _tested(self) -> Total:
         """The score of the test data, on the chip, with running statistics."""

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.cost import (
     Standing,
@@ -28,7 +29,7 @@ from accelsim.recipe import Recipe
 from accelsim.record import COMPONENTS, RunRecord
 from accelsim.workload import DataFacts, Workload
 
-_PACKAGES = ("accelsim", "numpy", "numba", "pydantic")
+_PACKAGES = ("numpy", "numba", "pydantic")
 
 
 def make_record(
@@ -49,13 +50,13 @@ def make_record(
             "kind": "estimate" if training is None else "train",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command,
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+            "versions": versions(),
             "seed": workload.seed,
             "threads": threads,
-            "chip": _input(chip.name, chip.source_name, chip.source_text),
-            "workload": _input(workload.name, workload.source_name, workload.source_text),
-            "recipe": _input(recipe.name, recipe.source_name, recipe.source_text),
-            "mapping": pins and _input(Path(pins.source_name).stem, pins.source_name, pins.source_text),
+            "chip": input_file(chip.name, chip.source_name, chip.source_text),
+            "workload": input_file(workload.name, workload.source_name, workload.source_text),
+            "recipe": input_file(recipe.name, recipe.source_name, recipe.source_text),
+            "mapping": pins and input_file(Path(pins.source_name).stem, pins.source_name, pins.source_text),
             "objective": planner.objective,
             "dataset": _dataset(workload.data),
             "batch": workload.batch,
@@ -124,8 +125,15 @@ def _memory(chip: Chip, program: Program, plans: Mapping[Gemm, Plan]) -> dict[st
     }
 
 
-def _input(name: str, file: str, text: str) -> dict[str, str]:
+def input_file(name: str, file: str, text: str) -> dict[str, str]:
+    """An input as a record echoes it."""
     return {"name": name, "file": file, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, of accelsim and of the packages whose arithmetic it uses."""
+    held = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "accelsim": __version__, **held}
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,15 @@
+"""``accelsim study``: the studies whose results stand under reports/."""
+
+from __future__ import annotations
+
+import click
+
+from accelsim.cli.study_accuracy import accuracy
+
+
+@click.group("study")
+def command() -> None:
+    """Studies: many runs, one table, the figures. They can be stopped and called again."""
+
+
+command.add_command(accuracy)
