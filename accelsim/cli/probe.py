@@ -119,7 +119,7 @@ def _show(record: ProbeRecord) -> None:
     click.echo(f"loss on the chip (in float32) of the last steps: {losses}")
     click.echo(
         f"{record.macs_per_step / 1e9:.2f} GMAC a step of {record.batch} samples, {record.samples}; "
-        f"{record.host_seconds_per_step:.1f} s a step on this computer; "
+        f"{record.host_seconds:.1f} s a step on this computer; "
         f"{record.step_cycles / record.clock_mhz / 1e3:.3f} ms and "
         f"{record.step_energy_aj.total_aj * 1e-15:.2f} mJ on the chip; weights {record.weight_digest[:16]}"
     )

@@ -79,7 +79,11 @@ class ProductRecord(_Frozen):
 
 
 class ProbeRecord(_Frozen):
-    """All that a probe saw in its last step, and the losses of all steps."""
+    """All that a probe saw in its last step, and the losses of all steps.
+
+    ``host_seconds``: of the last step on the machine that simulated it, the float32 step and all measuring
+    included (and, where it is the first step of a machine, the compilation of kernels).
+    """
 
     schema_name: Literal["accelsim.probe/1"] = Field(default=PROBE_SCHEMA, alias="schema")
     created: str
@@ -100,7 +104,7 @@ class ProbeRecord(_Frozen):
     step_cycles: PositiveCount
     step_energy_aj: EnergyRecord
     clock_mhz: float
-    host_seconds_per_step: float
+    host_seconds: float
     weight_digest: str
 
 

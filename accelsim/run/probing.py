@@ -100,30 +100,29 @@ class _Probe:
         self, batches: Iterator[tuple[F32, Labels]], steps: int, progress: Callable[[str], None] | None
     ) -> dict[str, Any]:
         """The fields of the record that are measured."""
-        losses, seconds = [], 0.0
+        losses = []
         for number in range(1, steps + 1):
             x, labels = next(batches)
             if number == steps:
                 self._chip.start_probing()
             started = time.monotonic()
             loss = forward_backward(self._chip, self._workload, x, labels).loss
-            seconds += time.monotonic() - started
-            losses.append(ProbeStep(step=number, loss=loss, float32_loss=None))
-            if progress:
-                progress(f"step {number} of {steps}: loss {loss:.4f}")
+            agreement: tuple[AgreementRecord, ...] = ()
+            reference = None
             if number == steps:
                 reference = forward_backward(self._float, self._workload, x, labels).loss
-                losses[-1] = ProbeStep(step=number, loss=loss, float32_loss=reference)
-            agreement = self._agreement() if number == steps else ()
-            started = time.monotonic()
+                agreement = self._agreement()
             move_parameters(self._chip, self._workload, self._recipe, 0.0)
-            seconds += time.monotonic() - started
+            seconds = time.monotonic() - started
+            losses.append(ProbeStep(step=number, loss=loss, float32_loss=reference))
+            if progress:
+                progress(f"step {number} of {steps}: loss {loss:.4f}, {seconds:.1f} s")
         return {
             "steps": tuple(losses),
             "agreement": agreement,
             "operands": tuple(_operand(key, note) for key, note in self._chip.operands.items()),
             "products": tuple(_product(key, note) for key, note in self._chip.products.items()),
-            "host_seconds_per_step": seconds / steps,
+            "host_seconds": seconds,
             "weight_digest": self._state.digest(),
         }
 
