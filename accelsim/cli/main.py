@@ -26,7 +26,7 @@ COMMANDS = {
     "run": ("run", "Train a workload on one chip, bit for bit."),
     "estimate": ("estimate", "Cycles, energy and memory of one chip, without computing values."),
     "gemm": ("gemm", "Multiply A (M x K) by B (K x N) on CHIP, bit for bit."),
-    "probe": ("probe", "Training steps of any network, looked at layer by layer against float32."),
+    "probe": ("probe", "Training steps of any network, held against float32."),
     "study": ("study", "Studies: many runs, one table, the figures."),
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "validate": ("validate", "Published measurements against the simulator's own figures."),

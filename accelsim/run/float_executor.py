@@ -50,9 +50,10 @@ class FloatExecutor(ChipExecutor):
         """The master parameter."""
         return Operand(self.parameter(owner or layer, parameter).reshape(shape), "fp32")
 
-    def activation(self, layer: str, x: F32) -> Operand:
+    def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
         """The input as it is."""
-        self.inputs[layer].append(x)
+        if remember:
+            self.inputs[layer].append(x)
         return Operand(x, "fp32")
 
     def activation_backward(self, layer: str, dx: F32) -> F32:

@@ -67,10 +67,10 @@ class ProbedExecutor(ChipExecutor):
         self.operands: dict[tuple[str, str], OperandNote] = {}
         self.products: dict[tuple[str, str], ProductNote] = {}
 
-    def activation(self, layer: str, x: F32) -> Operand:
+    def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
         """The layer's input in its format."""
-        operand = super().activation(layer, x)
-        if self.probing:
+        operand = super().activation(layer, x, remember=remember)
+        if self.probing and remember:
             self.inputs[layer].append(x)
             self._note_operand(layer, "activation", x, operand)
         return operand
