@@ -14,6 +14,7 @@ from small_workloads import PERCEPTRON, write_workload
 from accelsim.chip import load_chip
 from accelsim.cli.probe import command
 from accelsim.errors import InputError
+from accelsim.mapping import Planner
 from accelsim.numerics.formats import number_format
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
@@ -58,7 +59,7 @@ def test_looking_changes_no_bit(probed: tuple[Path, ProbeRecord]) -> None:
     chip, workload = load_chip("fp4_training"), load_workload(path)
     recipe = load_recipe(chip.recipe)
     dataset, state = workload.source.load(), initial_state(workload)
-    plain = ChipExecutor(chip, recipe, compile_program(workload, recipe).rules, state, workload.seed)
+    plain = ChipExecutor(Planner(chip), recipe, compile_program(workload, recipe).rules, state, workload.seed)
     x = prepared(dataset.train_x, workload, recipe)
     for first in (0, 40, 80):
         part = slice(first, first + 40)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from accelsim.chip import Chip
 from accelsim.errors import InputError
+from accelsim.mapping import Planner
 from accelsim.numerics.compiled import set_threads
 from accelsim.numerics.random_bits import stream_key, uniform
 from accelsim.operations import Phase
@@ -63,11 +64,12 @@ def probe(
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, seed=seed)
     program = compile_program(workload, recipe)
-    cost = cost_of_step(chip, program)
+    planner = Planner(chip)
+    cost = cost_of_step(planner, program)
     used = set_threads(threads)
     batches, samples = _batches(workload, data, recipe)
     with np.errstate(all="ignore"):  # overflow and NaN are values of the modelled chip
-        found = _Probe(chip, workload, recipe, program).run(batches, steps, progress)
+        found = _Probe(planner, workload, recipe, program).run(batches, steps, progress)
     return ProbeRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -90,11 +92,11 @@ def probe(
 class _Probe:
     """One probe in progress."""
 
-    def __init__(self, chip: Chip, workload: Workload, recipe: Recipe, program: Program) -> None:
+    def __init__(self, planner: Planner, workload: Workload, recipe: Recipe, program: Program) -> None:
         self._workload, self._recipe = workload, recipe
         self._state = initial_state(workload)
-        self._chip = ProbedExecutor(chip, recipe, program.rules, self._state, workload.seed)
-        self._float = FloatExecutor(chip, recipe, program.rules, self._state, workload.seed)
+        self._chip = ProbedExecutor(planner, recipe, program.rules, self._state, workload.seed)
+        self._float = FloatExecutor(planner, recipe, program.rules, self._state, workload.seed)
 
     def run(
         self, batches: Iterator[tuple[F32, Labels]], steps: int, progress: Callable[[str], None] | None
