@@ -7,7 +7,14 @@ import click
 from accelsim.cli.study_accuracy import accuracy
 
 
-@click.group("study")
+EXAMPLES = """\b
+Examples:
+  accelsim study accuracy
+  accelsim study accuracy --help
+"""
+
+
+@click.group("study", epilog=EXAMPLES)
 def command() -> None:
     """Studies: many runs, one table, the figures. They can be stopped and called again."""
 
