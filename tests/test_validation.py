@@ -11,11 +11,15 @@ import pytest
 
 from accelsim.chip import load_chip
 from accelsim.cli.main import main
+from accelsim.cost import chip_area
 from accelsim.errors import InputError
+from accelsim.program import compile_program
+from accelsim.recipe import load_recipe
 from accelsim.validation import Finding, compare_sheets, load_sheet, shipped_sheets, write_validation
 from accelsim.validation.comparing import energy_factor
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles, sheet_layers
 from accelsim.validation.picture import findings_picture
+from accelsim.validation.quantities import QUANTITIES
 from accelsim.validation.table import error_text, table_csv, table_markdown
 from accelsim.workload import load_workload
 
@@ -284,3 +288,49 @@ def test_cycles_of_a_recipe_the_chip_cannot_run_are_refused(capsys: pytest.Captu
     """The layer, the pair and what to change are named."""
     assert main(["cycles", "fp16_training", "letters_mlp", "--recipe", "ibm2020_fp4"]) == 2
     assert "chip 'fp16_training' has no mode that multiplies" in capsys.readouterr().err
+
+
+def test_quantities_of_one_run_agree(tmp_path: Path) -> None:
+    """Power times time is energy, efficiency is two over the picojoules of a MAC, and so on."""
+    run = f"run: {{chip: rapid_core, mode: int4, gemm: {GEMM}}}"
+    text = SHEET.replace(f"run: {{chip: rapid_core, gemm: {GEMM}}}", run)
+    value = {}
+    for name in QUANTITIES:
+        if name not in ("speedup", "speedup_at_equal_area", "co2e_tonnes", "co2e_lb"):
+            path = written(tmp_path, text, "quantity: tops", f"quantity: {name}")
+            value[name] = compare_sheets([load_sheet(path)])[0].ours
+    chip = load_chip("rapid_core")
+    seconds = value["cycles"] / 1.6e9
+    assert value["macs"] == 64**3
+    assert value["latency_ms"] == pytest.approx(seconds * 1e3)
+    assert value["samples_per_s"] == pytest.approx(64 / seconds)
+    assert value["tops"] == pytest.approx(2 * 64**3 / seconds / 1e12)
+    assert value["utilization"] == pytest.approx(value["tops"] / value["peak_tops"])
+    assert value["energy_mj"] == pytest.approx(value["power_mw"] * seconds)
+    assert value["energy_with_dram_mj"] == pytest.approx(value["power_with_dram_mw"] * seconds)
+    assert value["tops_per_w"] == pytest.approx(2 / value["pj_per_mac"])
+    assert value["tops_per_w_with_dram"] < value["tops_per_w"] < value["peak_tops_per_w"]
+    assert value["samples_per_j"] == pytest.approx(64e3 / value["energy_mj"])
+    assert value["dram_mb"] == pytest.approx(value["dram_bytes_per_mac"] * 64**3 / 1e6)
+    assert value["stream_cycles"] <= value["array_cycles"] <= value["cycles"]
+    assert value["die_mm2"] == pytest.approx(chip_area(chip).die_mm2)
+    assert value["peak_tops_per_mm2"] == pytest.approx(value["peak_tops"] / value["die_mm2"])
+    assert value["peak_macs_per_dram_byte"] == pytest.approx(value["peak_tops"] / 2 / 0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "parameters"),
+    [
+        ("alexnet_2012", 724_406_816, 60_965_224),
+        ("vgg16_imagenet", 15_470_264_320, 138_357_544),
+        ("tpu_mlp0", 20_000_000, 20_000_000),
+    ],
+)
+def test_workloads_of_the_sheets_have_their_published_size(name: str, macs: int, parameters: int) -> None:
+    """Products of one sample's forward pass and trained parameters."""
+    workload = load_workload(name).adjusted(batch=1)
+    works = compile_program(workload, load_recipe("fp16_dlfloat")).works
+    assert sum(work.macs for work in works if work.phase == "forward") == macs
+    leaves = list(workload.network.leaves())
+    held = [p for leaf in leaves for p in leaf.layer.parameters(leaf.site).values() if p.trained]
+    assert sum(parameter.elements for parameter in held) == parameters

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Literal
 
+from accelsim.cost import chip_area
 from accelsim.errors import unknown
 from accelsim.validation.equal_area import cycles_on_one_um2
 from accelsim.validation.outcome import Outcome
-from accelsim.validation.quantities import ENERGIES, QUANTITIES, of_chip, of_electricity, of_outcome
+from accelsim.validation.quantities import ENERGIES, PEAKS, QUANTITIES, of_chip, of_electricity, of_outcome
 from accelsim.validation.running import run_chip, run_outcome, run_outcomes, run_workload
 from accelsim.validation.schema import Calibration, Figure, QuantityName, Run, Sheet, Span
 
@@ -99,7 +100,9 @@ def _value(figure: Figure, factor: float) -> float:
     run, quantity = figure.run, figure.quantity
     if run.electricity_kwh is not None:
         return of_electricity(quantity, run.electricity_kwh, run.grid or "world")
-    if quantity in ("peak_tops", "peak_macs_per_dram_byte"):
+    if quantity == "die_mm2":
+        return chip_area(run_chip(run)).die_mm2
+    if quantity in PEAKS:
         assert run.mode is not None
         return of_chip(quantity, run_chip(run), run.mode)
     if figure.against is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelsim.errors import InputError
+from accelsim.validation.quantities import PEAKS
 from accelsim.validation.schema import Figure, Run, Sheet
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
 
 _SHIPPED = Path(__file__).resolve().parent / "shipped"
 
-_OF_A_PEAK = ("peak_tops", "peak_macs_per_dram_byte")
 _OF_TWO_RUNS = ("speedup", "speedup_at_equal_area")
 
 
@@ -67,7 +67,9 @@ def _run_fault(run: Run, quantity: str) -> str | None:
         return "needs 'chip', or 'array' for a convention of others"
     if run.array is not None and (run.model in ("chip", "row_stationary", "nvdla_sheet") or not run.gemm):
         return "an 'array' without a chip goes with a 'gemm' and a convention of others as 'model'"
-    if quantity in _OF_A_PEAK:
+    if quantity == "die_mm2":
+        return None
+    if quantity in PEAKS:
         return None if run.mode else "a peak needs the chip's 'mode'"
     if quantity == "peak_tops_per_w" and not run.mode:
         return "a peak needs the chip's 'mode'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-AJ_PER_J = 10**18
+_AJ_PER_J = 10**18
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,24 @@ class Outcome:
         return self.cycles / (self.clock_mhz * 10**6)
 
     @property
+    def on_chip_j(self) -> float:
+        """Energy of the chip without its DRAM."""
+        return float(self.on_chip_aj / _AJ_PER_J)
+
+    @property
+    def total_j(self) -> float:
+        """Energy with DRAM."""
+        return float((self.on_chip_aj + self.dram_aj) / _AJ_PER_J)
+
+    @property
     def on_chip_w(self) -> float:
         """Mean power of the chip without its DRAM."""
-        return float(self.on_chip_aj / AJ_PER_J / self.seconds)
+        return self.on_chip_j / float(self.seconds)
 
     @property
     def total_w(self) -> float:
         """Mean power with DRAM."""
-        return float((self.on_chip_aj + self.dram_aj) / AJ_PER_J / self.seconds)
+        return self.total_j / float(self.seconds)
 
     @property
     def tops(self) -> float:

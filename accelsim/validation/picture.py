@@ -32,7 +32,9 @@ def findings_picture(findings: Sequence[Finding]) -> dict[str, bytes]:
             _draw(axes, place, finding)
         _label(axes, findings)
         top = 1 - 0.18 / figure.get_figheight()
-        figure.legend(handles=legend_handles(_COLOURS), loc="upper right", ncols=2, bbox_to_anchor=(0.97, top))
+        figure.legend(
+            handles=legend_handles(_COLOURS), loc="upper right", ncols=2, bbox_to_anchor=(0.97, top)
+        )
         return image_bytes(figure)
 
 

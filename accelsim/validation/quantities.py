@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelsim.chip import Chip
-from accelsim.cost import grid_record, load_grid
+from accelsim.cost import chip_area, grid_record, load_grid
 from accelsim.errors import unknown
 from accelsim.record import GridRecord
 from accelsim.report.footprint import JOULE_PER_KWH, footprint
-from accelsim.validation.outcome import AJ_PER_J, Outcome
+from accelsim.validation.outcome import Outcome
 from accelsim.validation.schema import QuantityName
 
 _POUND_KG = 0.45359237
@@ -28,12 +28,17 @@ class Quantity:
 QUANTITIES: dict[QuantityName, Quantity] = {
     "peak_tops": Quantity("peak", "T(FL)OPS"),
     "peak_macs_per_dram_byte": Quantity("ridge", "MACs per byte of DRAM"),
+    "peak_tops_per_mm2": Quantity("peak by area", "T(FL)OPS/mm2"),
+    "die_mm2": Quantity("die", "mm2"),
     "macs": Quantity("useful multiply-accumulates", "MACs", lambda run: run.macs),
     "cycles": Quantity("cycles", "cycles", lambda run: float(run.cycles)),
     "array_cycles": Quantity("array cycles", "cycles", lambda run: run.array_cycles),
     "stream_cycles": Quantity("streaming cycles", "cycles", lambda run: run.stream_cycles),
     "latency_ms": Quantity("latency", "ms", lambda run: float(run.seconds * 1000)),
     "samples_per_s": Quantity("throughput", "samples/s", lambda run: float(run.samples / run.seconds)),
+    "samples_per_j": Quantity(
+        "samples by energy without DRAM", "samples/J", lambda run: run.samples / run.on_chip_j
+    ),
     "tops": Quantity("sustained speed", "T(FL)OPS", lambda run: run.tops),
     "utilization": Quantity("utilization", "of peak", lambda run: float(run.ideal_cycles / run.cycles)),
     "power_mw": Quantity("power without DRAM", "mW", lambda run: run.on_chip_w * 1000),
@@ -43,7 +48,9 @@ QUANTITIES: dict[QuantityName, Quantity] = {
         "efficiency with DRAM", "T(FL)OPS/W", lambda run: run.tops / run.total_w
     ),
     "peak_tops_per_w": Quantity("peak over power without DRAM", "T(FL)OPS/W"),
-    "energy_mj": Quantity("energy without DRAM", "mJ", lambda run: float(run.on_chip_aj * 1000 / AJ_PER_J)),
+    "energy_mj": Quantity("energy without DRAM", "mJ", lambda run: run.on_chip_j * 1000),
+    "energy_with_dram_mj": Quantity("energy with DRAM", "mJ", lambda run: run.total_j * 1000),
+    "pj_per_mac": Quantity("energy of a MAC without DRAM", "pJ", lambda run: run.on_chip_j * 1e12 / run.macs),
     "dram_mb": Quantity("DRAM traffic", "MB", lambda run: run.dram_bytes / 1e6),
     "dram_bytes_per_mac": Quantity("DRAM traffic", "bytes/MAC", lambda run: run.dram_bytes / run.macs),
     "speedup": Quantity("speedup", "x"),
@@ -52,8 +59,21 @@ QUANTITIES: dict[QuantityName, Quantity] = {
     "co2e_lb": Quantity("emissions", "lb CO2e"),
 }
 
+PEAKS: tuple[QuantityName, ...] = ("peak_tops", "peak_macs_per_dram_byte", "peak_tops_per_mm2")
+"""Quantities of a chip in one mode, without a run."""
+
 ENERGIES: frozenset[QuantityName] = frozenset(
-    ("power_mw", "power_with_dram_mw", "tops_per_w", "tops_per_w_with_dram", "peak_tops_per_w", "energy_mj")
+    (
+        "power_mw",
+        "power_with_dram_mw",
+        "tops_per_w",
+        "tops_per_w_with_dram",
+        "peak_tops_per_w",
+        "samples_per_j",
+        "energy_mj",
+        "energy_with_dram_mj",
+        "pj_per_mac",
+    )
 )
 """Quantities that a calibration of the chip's energy changes."""
 
@@ -80,5 +100,7 @@ def of_chip(quantity: QuantityName, chip: Chip, mode_name: str) -> float:
     mode = modes[mode_name]
     if quantity == "peak_tops":
         return chip.peak_tops(mode)
+    if quantity == "peak_tops_per_mm2":
+        return chip.peak_tops(mode) / chip_area(chip).die_mm2
     bytes_per_us = chip.dram.bandwidth_gb_per_s.value * 1000
     return chip.macs_per_cycle(mode) * chip.clock_mhz.value / bytes_per_us
