@@ -22,6 +22,7 @@ from accelsim.record.probe import ProbeRecord
 from accelsim.report import Comparison, compare_records
 from accelsim.run import Progress, estimate, train
 from accelsim.run.gemm_report import GemmReport, gemm_report
+from accelsim.run.mapped import MappedGemm, map_gemms
 from accelsim.run.matmul import MatmulResult, matmul
 from accelsim.workload import Workload, load_workload
 
@@ -29,6 +30,7 @@ __all__ = [
     "Chip",
     "Comparison",
     "GemmReport",
+    "MappedGemm",
     "MatmulResult",
     "NumberFormat",
     "Plan",
@@ -45,6 +47,7 @@ __all__ = [
     "load_chip",
     "load_recipe",
     "load_workload",
+    "map_gemms",
     "matmul",
     "number_format",
     "probe",

@@ -1,0 +1,214 @@
+"""``accelsim map``: how a layer's GEMMs run on a chip, as loop nests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accelsim import api
+from accelsim.cli.options import batch_option, json_option, mapping_option, objective_option, recipe_option
+from accelsim.cli.terminal import print_table
+from accelsim.mapping.passes import ceil_div
+from accelsim.operations import PHASES
+from accelsim.report import quantities
+from accelsim.report.readings import JOULE_PER_AJ
+from accelsim.storage import write_text
+
+EXAMPLES = """\b
+Examples:
+  accelsim map fp4_training fashion_cnn
+  accelsim map fp4_training fashion_cnn stem --phase update
+  accelsim map fp4_training fashion_cnn stem --pin stem.yaml
+  accelsim map fp4_training fashion_cnn stem --mapping stem.yaml --objective energy
+"""
+
+
+@click.command("map", epilog=EXAMPLES)
+@click.argument("chip")
+@click.argument("workload")
+@click.argument("layer", required=False)
+@click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
+@recipe_option
+@batch_option
+@mapping_option
+@objective_option
+@click.option(
+    "--pin",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what is shown as a file for --mapping, to be changed by hand.",
+)
+@json_option
+def command(
+    chip: str, workload: str, layer: str | None, pin: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Show how the GEMMs of WORKLOAD run on CHIP: all in a table, or those of LAYER as loop nests.
+
+    Each is the best of its space by --objective, unless a file given with --mapping pins it; costs are
+    those of the GEMM alone, without the vector work of its layer.
+    """
+    mapped = api.map_gemms(chip, workload, layer, **options)
+    if pin:
+        write_text(pin, pin_text(mapped))
+    if as_json:
+        click.echo(json.dumps([_json(each) for each in mapped], indent=1))
+        return
+    if layer is None:
+        _show_all(mapped)
+    else:
+        for each in mapped:
+            _show(each)
+    if pin:
+        click.echo(f"Pinned: {pin}")
+
+
+def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
+    rows = [
+        [
+            each.gemm.layer,
+            each.gemm.phase,
+            _shape(each),
+            each.plan.dataflow,
+            each.plan.split,
+            f"{each.plan.tile_m} x {each.plan.tile_k} x {each.plan.tile_n}",
+            f"{each.cost.time.total_cycles:,}",
+            each.cost.time.bound,
+            quantities.percent(each.cost.utilization),
+            quantities.joules(each.cost.energy.total_aj * JOULE_PER_AJ),
+        ]
+        for each in mapped
+    ]
+    header = ("layer", "phase", "M x K x N", "dataflow", "cut along", "tile", "cycles", "bound by", "MAC use")
+    print_table((*header, "energy"), rows, right=(6, 8, 9))
+
+
+def _shape(each: api.MappedGemm) -> str:
+    groups = f" x {each.gemm.groups} groups" if each.gemm.groups > 1 else ""
+    return f"{each.gemm.m:,} x {each.gemm.k:,} x {each.gemm.n:,}{groups}"
+
+
+def _show(each: api.MappedGemm) -> None:
+    gemm, plan = each.gemm, each.plan
+    click.echo(
+        f"{gemm.layer}, {gemm.phase}: {_shape(each)} (M x K x N), {gemm.a_format} x {gemm.b_format} "
+        f"into {plan.accumulator}, {plan.dataflow}\n"
+    )
+    for depth, (loop, note) in enumerate(loop_nest(each)):
+        click.echo(f"{'  ' * (depth + 1) + loop:<50}{note}".rstrip())
+    click.echo("")
+    print_table(("cost of the GEMM alone", ""), _cost_rows(each), right=(1,))
+
+
+def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
+    """The loops from DRAM to the PE, outermost first, each with a note about data."""
+    plan = each.plan
+    outer, inner = ("m", "n") if plan.loop_order == "m_outer" else ("n", "m")
+    a_loads, b_loads = each.loads
+    tiles = {"m": (plan.m, plan.tile_m), "n": (plan.n, plan.tile_n), "k": (plan.k, plan.tile_k)}
+    notes = (f"A read {a_loads} x from memory", f"B read {b_loads} x", "sums stay while k advances")
+    nest = [
+        (_tile_loop(name, *tiles[name]), note) for name, note in zip((outer, inner, "k"), notes, strict=True)
+    ]
+    used = plan.splits.workers
+    merge = (
+        f"; pieces of k add up in order, {each.counts.counts.merge_cycles:,} cycles"
+        if plan.k_splits > 1
+        else ""
+    )
+    cut = " x ".join(f"{name} {pieces}" for name, pieces in vars(plan.splits).items())
+    nest.append((f"in parallel {cut}", f"{used} of {plan.workers} arrays{merge}"))
+    return [*nest, *_array_loops(each)]
+
+
+def _tile_loop(name: str, extent: int, tile: int) -> str:
+    return f"for {name} in {ceil_div(extent, max(tile, 1))} tile(s) of {tile:,}"
+
+
+def _array_loops(each: api.MappedGemm) -> list[tuple[str, str]]:
+    """The loops of one array over its own piece."""
+    plan = each.plan
+    m, n = ceil_div(plan.m, plan.m_splits), ceil_div(plan.n, plan.n_splits)
+    groups = ceil_div(plan.groups, plan.group_splits)
+    chunks = ceil_div(ceil_div(plan.k, plan.chunk), plan.k_splits)
+    loops = [(f"for group in {groups}", "")] if plan.groups > 1 else []
+    chunk_loop = (f"for k in {chunks:,} chunk(s) of {plan.chunk}", "one pass of the array each")
+    lanes = f"{plan.lanes} product(s) of k at once"
+    pes = f"{plan.rows} x {plan.cols} PEs" + (f" of {plan.simd} columns" if plan.simd > 1 else "")
+    if plan.dataflow == "output_stationary":
+        loops += [
+            (f"for m in {ceil_div(m, plan.rows):,} block(s) of {plan.rows}", "sums stay in the array"),
+            (f"for n in {ceil_div(n, plan.output_cols):,} block(s) of {plan.output_cols}", ""),
+            chunk_loop,
+            (
+                f"for k in {ceil_div(min(plan.chunk, plan.k), plan.lanes):,} wave(s), one a cycle",
+                "A and B stream",
+            ),
+        ]
+        return [*loops, (f"at once m {plan.rows} x n {plan.output_cols}", f"{pes}, {lanes}")]
+    held, stream = ("m", n) if plan.dataflow == "input_stationary" else ("n", m)
+    operand, other = ("A", "B") if held == "m" else ("B", "A")
+    own = m if held == "m" else n
+    moving = "n" if held == "m" else "m"
+    return [
+        *loops,
+        (f"for {held} in {ceil_div(own, plan.output_cols):,} block(s) of {plan.output_cols}", ""),
+        (chunk_loop[0], f"{operand} stays in the array for a pass"),
+        (f"for {moving} in {stream:,}, one a cycle", f"{other} streams"),
+        (f"at once k {plan.rows * plan.lanes} x {held} {plan.output_cols}", f"{pes}, {lanes}"),
+    ]
+
+
+def _cost_rows(each: api.MappedGemm) -> list[tuple[str, str]]:
+    cost, counts, time = each.cost, each.counts.counts, each.cost.time
+    kinds = ("fill", "compute", "stall", "drain", "merge")
+    energy = {name.replace("_", " "): aj for name, aj in cost.energy.as_record().items() if aj}
+    return [
+        ("Cycles", f"{time.total_cycles:,}"),
+        ("  bound by", time.bound),
+        ("  of the arrays", f"{time.array_cycles:,}"),
+        *((f"    {kind}", f"{getattr(counts, f'{kind}_cycles'):,}") for kind in kinds),
+        ("  of DRAM", f"{time.dram_cycles:,}"),
+        ("  of the scratchpads", f"{time.scratchpad_cycles:,}"),
+        ("  before the arrays start", f"{time.fill_cycles:,}"),
+        ("MAC use", quantities.percent(cost.utilization)),
+        ("DRAM read, written", f"{cost.traffic.dram_read_bytes:,}, {cost.traffic.dram_write_bytes:,} bytes"),
+        ("Scratchpads, both ways", f"{cost.traffic.scratchpad_bytes:,} bytes"),
+        ("Operand buffers", f"{counts.operand_buffer_bytes:,} bytes"),
+        ("From array to array", f"{counts.ring_bytes:,} bytes"),
+        ("Energy", quantities.joules(cost.energy.total_aj * JOULE_PER_AJ)),
+        *((f"  {name}", quantities.joules(aj * JOULE_PER_AJ)) for name, aj in energy.items()),
+    ]
+
+
+def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
+    """A file for ``--mapping`` that pins these mappings as they are."""
+    lines = ["# Pinned mappings, for --mapping of estimate, run and compare.", "mappings:"]
+    shapes = {(each.gemm.layer, each.gemm.phase, _shape(each)): each for each in mapped}
+    for each in shapes.values():
+        gemm, plan = each.gemm, each.plan
+        splits = ", ".join(f"{name}: {pieces}" for name, pieces in vars(plan.splits).items())
+        tile = f"m: {plan.tile_m}, n: {plan.tile_n}, k: {plan.tile_k}, loop_order: {plan.loop_order}"
+        lines += [
+            f"  - layer: {gemm.layer}",
+            f"    phase: {gemm.phase}",
+            f"    gemm: [{gemm.m}, {gemm.k}, {gemm.n}]",
+            f"    dataflow: {plan.dataflow}",
+            f"    splits: {{{splits}}}",
+            f"    tile: {{{tile}}}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _json(each: api.MappedGemm) -> dict[str, Any]:
+    return {
+        "layer": each.gemm.layer,
+        "phase": each.gemm.phase,
+        "plan": vars(each.plan),
+        "loop_nest": [loop for loop, _ in loop_nest(each)],
+        "counts": vars(each.counts.counts),
+        "cost": each.cost.as_record(),
+    }
