@@ -79,10 +79,10 @@ def test_a_loss_that_is_not_finite_is_stored_as_null(tmp_path: Path) -> None:
 def test_energy_total_is_the_sum_of_the_components() -> None:
     """The total of an energy record is the exact sum over all components."""
     energy = EnergyRecord(
-        mac=1, operand_buffer=10, scratchpad=100, dram=1000, vector_unit=10_000, static=100_000
+        mac=1, operand_buffer=10, scratchpad=100, dram=1000, vector_unit=10_000, static=100_000, link=7
     )
-    assert energy.total_aj == 111_111
-    assert [energy.of(component) for component in COMPONENTS] == [1, 10, 100, 1000, 10_000, 100_000]
+    assert energy.total_aj == 111_118
+    assert [energy.of(component) for component in COMPONENTS] == [1, 10, 100, 1000, 10_000, 100_000, 0, 7]
 
 
 def test_records_are_frozen() -> None:
@@ -126,7 +126,8 @@ def _rename(data: Any) -> None:
         (_rename, ": unknown key 'cost.layers.3.array_cycle' (did you mean 'array_cycles'?)"),
         (
             lambda data: data["cost"]["layers"][2].update(bound="luck"),
-            ": cost.layers.2.bound: input should be 'array', 'dram', 'scratchpad' or 'vector', got \"luck\"",
+            ": cost.layers.2.bound: input should be 'array', 'dram', 'scratchpad', 'vector' or 'link', "
+            'got "luck"',
         ),
         (
             lambda data: data["cost"]["layers"][2].update(macs=1.5),

@@ -1,6 +1,7 @@
 """A chip: geometry, formats, clock, memories, energies and areas, read from YAML and checked at birth."""
 
 from accelsim.chip.loading import load_chip
+from accelsim.chip.operating import operating_at, with_stated_zeros
 from accelsim.chip.quantity import Evidence, PositiveQuantity, Quantity
 from accelsim.chip.schema import (
     ActivityModel,
@@ -10,7 +11,9 @@ from accelsim.chip.schema import (
     LocalStore,
     MacArray,
     Mode,
+    OperatingPoint,
     Scratchpad,
+    System,
     VectorUnit,
 )
 
@@ -23,9 +26,13 @@ __all__ = [
     "LocalStore",
     "MacArray",
     "Mode",
+    "OperatingPoint",
     "PositiveQuantity",
     "Quantity",
     "Scratchpad",
+    "System",
     "VectorUnit",
     "load_chip",
+    "operating_at",
+    "with_stated_zeros",
 ]

@@ -28,6 +28,7 @@ def load_chip(name_or_path: str | Path) -> Chip:
     _check_modes(chip, document)
     _check_output_chunk(chip, document)
     _check_activity(chip, document)
+    _check_voltage(chip, document)
     _check_scratchpad(chip, document)
     chip._source_text = document.text
     chip._source_name = document.path.name
@@ -102,6 +103,13 @@ def _check_activity(chip: Chip, document: YamlDocument) -> None:
     if len(model.energy_ratios) != len(zeros):
         message = f"must be as many as the {len(zeros)} zero_fractions, got {len(model.energy_ratios)}"
         raise _mistake(document, (*place, "energy_ratios"), message)
+
+
+def _check_voltage(chip: Chip, document: YamlDocument) -> None:
+    point = chip.operating_point
+    if point is not None and point.threshold_v.value >= point.voltage_v.value:
+        message = f"must be below the voltage of {point.voltage_v.value:g}, got {point.threshold_v.value:g}"
+        raise _mistake(document, ("operating_point", "threshold_v"), message)
 
 
 def _check_scratchpad(chip: Chip, document: YamlDocument) -> None:

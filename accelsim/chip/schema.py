@@ -203,11 +203,36 @@ class VectorUnit(Part):
     area_mm2: PositiveQuantity
 
 
+class OperatingPoint(Part):
+    """The supply voltage at which the file's numbers hold, and how they change with it.
+
+    See `accelsim.chip.operating` for the laws; the file's clock is taken for the highest at ``voltage_v``.
+    """
+
+    voltage_v: PositiveQuantity
+    threshold_v: PositiveQuantity
+    alpha: PositiveQuantity
+    leakage_exponent: PositiveQuantity
+
+
+class System(Part):
+    """Chips in a ring that share a mini-batch; each link carries both directions at its bandwidth.
+
+    ``link_latency_ns``: from a chip's sending to the next one's having received, beside the transfer.
+    """
+
+    chips: Geometry
+    link_bandwidth_gb_per_s: PositiveQuantity
+    link_latency_ns: Quantity
+    link_energy_pj_per_bit: PositiveQuantity
+
+
 class Chip(Part):
     """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories.
 
     Without a ``ring`` no GEMM is split along K. ``battery_wh``: the battery it runs on; without one it
-    stands in a data centre.
+    stands in a data centre. ``static_power_mw`` does not depend on the clock, ``clock_power_mw`` (the clock
+    tree's) goes with it. ``system``: how many such chips an estimate takes, and what joins them.
     """
 
     name: Text
@@ -225,6 +250,9 @@ class Chip(Part):
     vector_unit: VectorUnit
     static_power_mw: Quantity
     other_area_mm2: Quantity
+    clock_power_mw: Quantity | None = None
+    operating_point: OperatingPoint | None = None
+    system: System | None = None
     battery_wh: PositiveQuantity | None = None
 
     _source_text: str = PrivateAttr("")

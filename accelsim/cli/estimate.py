@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from accelsim import api
+from accelsim.chip import operating_at, with_stated_zeros
 from accelsim.cli.electricity import electricity_options, on_grid
 from accelsim.cli.options import (
     batch_option,
@@ -30,6 +31,8 @@ Examples:
   accelsim estimate fp4_training fashion_cnn --baseline fp16_training
   accelsim estimate edge_fp4 fashion_cnn --batch 256 --json
   accelsim estimate fp4_training fashion_cnn --grid france --pue 1.09
+  accelsim estimate fp4_training resnet50_imagenet --chips 8
+  accelsim estimate fp4_training fashion_cnn --voltage 0.6 --zeros 0.5
   accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
 """
 
@@ -43,6 +46,12 @@ Examples:
 @batch_option
 @mapping_option
 @objective_option
+@click.option("--chips", metavar="N", type=int, help="Chips that share each mini-batch, in a ring.")
+@click.option("--clock-mhz", metavar="X", type=float, help="Clock of CHIP in place of its file's.")
+@click.option(
+    "--voltage", metavar="X", type=float, help="Supply voltage of CHIP, V; scales energy and clock."
+)
+@click.option("--zeros", metavar="X", type=float, help="Stated share (0..1) of products with a zero operand.")
 @electricity_options
 @out_option("nothing is written")
 @json_option
@@ -56,6 +65,10 @@ def command(
     batch: int | None,
     mapping: str | None,
     objective: str,
+    chips: int | None,
+    clock_mhz: float | None,
+    voltage: float | None,
+    zeros: float | None,
     grid: str | None,
     price: float | None,
     pue: float | None,
@@ -65,18 +78,21 @@ def command(
 ) -> None:
     """Estimate the training of WORKLOAD on CHIP: time, energy, memory and traffic.
 
-    No values are computed, so there is no accuracy. --recipe and --mapping apply to CHIP. With --out the
-    records, tables, figures and report.html are written; with --json the record goes to standard output
-    (the comparison, when there is a baseline). --quiet leaves out the table of layers.
+    No values are computed, so there is no accuracy. --recipe, --mapping, --clock-mhz and --voltage apply to
+    CHIP, the rest to both. With --out the records, tables, figures and report.html are written; with --json
+    the record goes to standard output (the comparison, when there is a baseline). --quiet leaves out the
+    table of layers.
     """
     loaded = api.load_workload(workload)
-    wanted = [(chip, recipe, mapping)] + ([(baseline, None, None)] if baseline else [])
+    ours = operating_at(api.load_chip(chip), clock_mhz=clock_mhz, voltage_v=voltage)
+    wanted = [(ours, recipe, mapping)] + ([(api.load_chip(baseline), None, None)] if baseline else [])
     records = [
         api.estimate(
-            api.load_chip(name), loaded, recipe=own_recipe, batch=batch, epochs=epochs,
-            mapping=pins, objective=objective, command=command_line(),
+            each if zeros is None else with_stated_zeros(each, zeros), loaded, recipe=own_recipe,
+            batch=batch, epochs=epochs, chips=chips, mapping=pins, objective=objective,
+            command=command_line(),
         )
-        for name, own_recipe, pins in wanted
+        for each, own_recipe, pins in wanted
     ]  # fmt: skip
     records = on_grid(records, grid, price, pue)
     files = _write(records, out) if out else []

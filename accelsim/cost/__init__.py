@@ -1,6 +1,7 @@
 """Plan x Chip -> exact counts -> cycles, joules and square millimetres."""
 
 from accelsim.cost.activity import energy_ratio, mac_energy_aj, stated_ratio
+from accelsim.cost.all_reduce import all_reduce_cost
 from accelsim.cost.area import AreaBreakdown, chip_area
 from accelsim.cost.capacity import (
     Capacity,
@@ -28,6 +29,7 @@ __all__ = [
     "LayerTime",
     "Standing",
     "Traffic",
+    "all_reduce_cost",
     "chip_area",
     "count_gemm",
     "dram_traffic_by_residence",

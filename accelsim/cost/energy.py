@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from accelsim.chip import Chip
+from accelsim.chip import Chip, Quantity
 from accelsim.cost.traffic import Traffic
 from accelsim.mapping.attojoules import attojoules
 
@@ -23,11 +23,13 @@ class Energy:
     dram: int
     vector_unit: int
     static: int
+    clock: int = 0
+    link: int = 0
 
     @property
     def total_aj(self) -> int:
         """The sum of the components."""
-        return self.mac + self.operand_buffer + self.scratchpad + self.dram + self.vector_unit + self.static
+        return sum(self.as_record().values())
 
     def as_record(self) -> dict[str, int]:
         """The record's ``energy_aj``."""
@@ -38,6 +40,8 @@ class Energy:
             "dram": self.dram,
             "vector_unit": self.vector_unit,
             "static": self.static,
+            "clock": self.clock,
+            "link": self.link,
         }
 
 
@@ -68,6 +72,16 @@ def dram_energy_aj(traffic: Traffic, chip: Chip) -> int:
 
 
 def static_energy_aj(total_cycles: int, chip: Chip) -> int:
-    """Static power times ``total_cycles``: 1 mW for one cycle at 1 MHz is 10^-9 J; half to even."""
-    power_mw, clock_mhz = Fraction(str(chip.static_power_mw.value)), Fraction(str(chip.clock_mhz.value))
+    """Static power times ``total_cycles``, half to even."""
+    return _power_energy_aj(total_cycles, chip.static_power_mw, chip)
+
+
+def clock_energy_aj(total_cycles: int, chip: Chip) -> int:
+    """The clock tree's power times ``total_cycles``, half to even; 0 where it is not given."""
+    return _power_energy_aj(total_cycles, chip.clock_power_mw, chip) if chip.clock_power_mw else 0
+
+
+def _power_energy_aj(total_cycles: int, power: Quantity, chip: Chip) -> int:
+    """1 mW for one cycle at 1 MHz is 10^-9 J."""
+    power_mw, clock_mhz = Fraction(str(power.value)), Fraction(str(chip.clock_mhz.value))
     return round(total_cycles * power_mw * 10**9 / clock_mhz)

@@ -12,7 +12,7 @@ from accelsim.cost.traffic import Traffic
 from accelsim.mapping import Plan
 from accelsim.operations import Gemm, Phase
 
-Bound = Literal["array", "dram", "scratchpad", "vector"]
+Bound = Literal["array", "dram", "scratchpad", "vector", "link"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GemmCost:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Busy cycles of the four resources, and how long they take together.
+    """Busy cycles of the resources, and how long they take together.
 
     Double buffering lets them work at the same time, so a layer takes as long as the busiest plus
     ``fill_cycles``, in which nothing overlaps: the time DRAM takes to deliver the operands of the first
@@ -56,23 +56,27 @@ class LayerTime:
     scratchpad_cycles: int
     vector_cycles: int
     fill_cycles: int
+    link_cycles: int = 0
 
     @property
     def bound(self) -> Bound:
-        """The busiest resource; of equals the first of array, dram, scratchpad, vector."""
-        cycles: dict[Bound, int] = {
-            "array": self.array_cycles,
-            "dram": self.dram_cycles,
-            "scratchpad": self.scratchpad_cycles,
-            "vector": self.vector_cycles,
-        }
+        """The busiest resource; of equals the first of array, dram, scratchpad, vector, link."""
+        cycles = self._busy_cycles()
         return max(cycles, key=lambda resource: cycles[resource])
 
     @property
     def total_cycles(self) -> int:
         """Cycles from the first operand's request to the last result."""
-        busiest = max(self.array_cycles, self.dram_cycles, self.scratchpad_cycles, self.vector_cycles)
-        return busiest + self.fill_cycles
+        return max(self._busy_cycles().values()) + self.fill_cycles
+
+    def _busy_cycles(self) -> dict[Bound, int]:
+        return {
+            "array": self.array_cycles,
+            "dram": self.dram_cycles,
+            "scratchpad": self.scratchpad_cycles,
+            "vector": self.vector_cycles,
+            "link": self.link_cycles,
+        }
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class LayerCost:
             "dram_cycles": self.time.dram_cycles,
             "scratchpad_cycles": self.time.scratchpad_cycles,
             "vector_cycles": self.time.vector_cycles,
+            "link_cycles": self.time.link_cycles,
             "total_cycles": self.time.total_cycles,
             "bound": self.time.bound,
             "utilization": self.utilization,

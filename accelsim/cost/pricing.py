@@ -10,6 +10,7 @@ from accelsim.cost.activity import mac_energy_aj, stated_ratio
 from accelsim.cost.counts import count_gemm
 from accelsim.cost.energy import (
     Energy,
+    clock_energy_aj,
     dram_energy_aj,
     operand_buffer_energy_aj,
     ring_energy_aj,
@@ -92,4 +93,5 @@ def _energy(
         dram=dram_energy_aj(traffic, chip),
         vector_unit=vector_energy_aj(vector, chip),
         static=static_energy_aj(time.total_cycles, chip),
+        clock=clock_energy_aj(time.total_cycles, chip),
     )

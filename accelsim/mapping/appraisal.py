@@ -37,7 +37,8 @@ class Appraiser:
         self._out_bytes = dram_bytes(gemm.out, chip)
         clock_mhz = Fraction(str(chip.clock_mhz.value))
         self._rates = MemoryRates(chip)
-        self._static_aj_a_cycle = Fraction(str(chip.static_power_mw.value)) * 10**9 / clock_mhz
+        powers = [power for power in (chip.static_power_mw, chip.clock_power_mw) if power]
+        self._aj_a_cycle = [Fraction(str(power.value)) * 10**9 / clock_mhz for power in powers]
         self._macs_aj = gemm.macs * attojoules(mode.energy_pj_per_mac.value)
         pad, dram = chip.scratchpad, chip.dram
         self._pad_read_aj = attojoules(pad.read_energy_pj_per_byte.value)
@@ -72,6 +73,6 @@ class Appraiser:
             + pad_write * self._pad_write_aj
             + from_dram * self._dram_read_aj
             + self._out_bytes * self._dram_write_aj
-            + round(total_cycles * self._static_aj_a_cycle)
+            + sum(round(total_cycles * each) for each in self._aj_a_cycle)
         )
         return Appraisal(total_cycles, energy_aj, counts.array_cycles)

@@ -23,6 +23,7 @@ from accelsim.record.schema import (
     Resource,
     RunRecord,
     SourceRecord,
+    SystemRecord,
     TensorRecord,
     TrainingRecord,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Resource",
     "RunRecord",
     "SourceRecord",
+    "SystemRecord",
     "TensorRecord",
     "TrainingRecord",
     "read_record",

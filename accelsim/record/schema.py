@@ -17,11 +17,11 @@ from accelsim.operations import Phase
 
 SCHEMA: Literal["accelsim.run/1"] = "accelsim.run/1"
 
-Resource = Literal["array", "dram", "scratchpad", "vector"]
+Resource = Literal["array", "dram", "scratchpad", "vector", "link"]
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
-"""What can bind a layer: the MAC arrays, DRAM, the scratchpads, the vector units."""
+"""What can bind a layer: the MAC arrays, DRAM, the scratchpads, the vector units, links between chips."""
 
-Component = Literal["mac", "operand_buffer", "scratchpad", "dram", "vector_unit", "static"]
+Component = Literal["mac", "operand_buffer", "scratchpad", "dram", "vector_unit", "static", "clock", "link"]
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 """Where energy goes."""
 
@@ -149,6 +149,8 @@ class EnergyRecord(_Frozen):
     dram: Count
     vector_unit: Count
     static: Count
+    clock: Count = 0
+    link: Count = 0
 
     @property
     def total_aj(self) -> int:
@@ -190,6 +192,7 @@ class LayerRecord(_Frozen):
     dram_cycles: Count
     scratchpad_cycles: Count
     vector_cycles: Count
+    link_cycles: Count = 0
     total_cycles: Count
     bound: Resource
     utilization: Fraction
@@ -303,6 +306,13 @@ class GridRecord(_Frozen):
     sources: tuple[SourceRecord, ...]
 
 
+class SystemRecord(_Frozen):
+    """Chips that share each mini-batch; ``cost`` is that of each one, with ``batch_per_chip`` samples."""
+
+    chips: PositiveCount
+    batch_per_chip: PositiveCount
+
+
 class RunRecord(_Frozen):
     """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip."""
 
@@ -326,6 +336,12 @@ class RunRecord(_Frozen):
     cost: CostRecord
     sources: tuple[SourceRecord, ...]
     grid: GridRecord | None = None
+    system: SystemRecord | None = None
+
+    @property
+    def chips(self) -> int:
+        """Chips that work on one mini-batch."""
+        return self.system.chips if self.system else 1
 
     @model_validator(mode="after")
     def _training_matches_kind(self) -> RunRecord:

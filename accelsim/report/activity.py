@@ -79,7 +79,7 @@ def activity_sentence(record: RunRecord) -> str:
 
 
 def measured_step_aj(record: RunRecord) -> int | None:
-    """Energy of a step with the measured activity of its MACs; None where nothing was measured."""
+    """Energy of a step on one chip with its MACs as measured; None where nothing was measured."""
     rows = last_activity(record)
     if not rows:
         return None

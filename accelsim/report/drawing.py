@@ -31,6 +31,7 @@ RESOURCE_HUES: Mapping[str, Hue] = {
     "dram": Hue("DRAM", "#d55e00"),
     "scratchpad": Hue("scratchpad", "#e69f00"),
     "vector": Hue("vector units", "#009e73"),
+    "link": Hue("links between chips", "#cc79a7"),
 }
 COMPONENT_HUES: Mapping[str, Hue] = {
     "mac": Hue("MACs", "#0072b2"),
@@ -39,6 +40,8 @@ COMPONENT_HUES: Mapping[str, Hue] = {
     "dram": Hue("DRAM", "#d55e00"),
     "vector_unit": Hue("vector units", "#009e73"),
     "static": Hue("static", "#97a1ac"),
+    "clock": Hue("clock", "#c9b458"),
+    "link": Hue("links between chips", "#cc79a7"),
 }
 CHIP_COLOURS = ("#b3478f", "#7a8794")
 """The chip, then its baseline."""

@@ -75,7 +75,8 @@ def _draw_legend(
     height: float,
 ) -> None:
     """Two lines above the panels: the colours, then which bar and which mark is what."""
-    handles = legend_handles({hue.name: hue.colour for hue in hues.values()})
+    parts = {name for stack in series.stacks.values() for name, amount in stack.parts.items() if amount > 0}
+    handles = legend_handles({hue.name: hue.colour for name, hue in hues.items() if name in parts})
     x = left / _WIDTH_INCHES
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(x, 1 - 0.12 / height), ncols=len(handles)

@@ -49,12 +49,11 @@ def time_series(records: Sequence[RunRecord]) -> LayerSeries:
 
 
 def energy_series(records: Sequence[RunRecord]) -> LayerSeries:
-    """Joules of each component by layer and phase."""
+    """Joules of each component by layer and phase, of all chips together."""
 
-    def stack(_: RunRecord, rows: Sequence[LayerRecord]) -> Stack:
-        return Stack(
-            {name: sum(row.energy_aj.of(name) for row in rows) * JOULE_PER_AJ for name in COMPONENTS}
-        )
+    def stack(record: RunRecord, rows: Sequence[LayerRecord]) -> Stack:
+        factor = record.chips * JOULE_PER_AJ
+        return Stack({name: sum(row.energy_aj.of(name) for row in rows) * factor for name in COMPONENTS})
 
     return _series(records, stack)
 

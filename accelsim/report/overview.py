@@ -49,7 +49,8 @@ def _time_parts(record: RunRecord) -> dict[str, float]:
 
 def _energy_parts(record: RunRecord) -> dict[str, float]:
     """Joules of a step by component."""
-    return {name: record.cost.step_energy_aj.of(name) * JOULE_PER_AJ for name in COMPONENTS}
+    factor = record.chips * JOULE_PER_AJ
+    return {name: record.cost.step_energy_aj.of(name) * factor for name in COMPONENTS}
 
 
 def _draw_panel(

@@ -119,11 +119,12 @@ def _component_rows(records: Sequence[RunRecord]) -> list[tuple[str, str, list[s
             drawing.COMPONENT_HUES[name].colour,
             drawing.COMPONENT_HUES[name].name,
             [
-                q.joules(record.cost.step_energy_aj.of(name) * JOULE_PER_AJ / record.batch)
+                q.joules(record.chips * record.cost.step_energy_aj.of(name) * JOULE_PER_AJ / record.batch)
                 for record in records
             ],
         )
         for name in COMPONENTS
+        if any(record.cost.step_energy_aj.of(name) for record in records)
     ]
 
 

@@ -15,6 +15,8 @@ JOULE_PER_AJ = 1e-18
 class Reading:
     """One run at a glance. A step is one mini-batch; every step is charged as a full one.
 
+    Where several ``chips`` share a mini-batch, energies, rates, bandwidth and areas are those of all of them.
+
     ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
     ``footprint`` is that of the whole run, None for a record that names no grid.
     ``measured_energy_per_sample_j`` charges the MACs for the zeros and toggles that a run measured.
@@ -22,6 +24,7 @@ class Reading:
     """
 
     chip: str
+    chips: int
     accuracy: float | None
     best_accuracy: float | None
     steps: int
@@ -55,14 +58,17 @@ def read_off(record: RunRecord) -> Reading:
     cost, training = record.cost, record.training
     clock_hz = cost.clock_mhz * 1e6
     step_seconds = cost.step_cycles / clock_hz
-    step_j = cost.step_energy_aj.total_aj * JOULE_PER_AJ
+    step_j = record.chips * cost.step_energy_aj.total_aj * JOULE_PER_AJ
     steps = steps_run(record)
     mode = max(sorted(cost.peak_tops), key=lambda name: cost.peak_tops[name])
-    macs = sum(layer.macs for layer in cost.layers)
-    dram_bytes = sum(layer.dram_read_bytes + layer.dram_write_bytes for layer in cost.layers)
+    peak_tops = record.chips * cost.peak_tops[mode]
+    macs = record.chips * sum(layer.macs for layer in cost.layers)
+    dram_bytes = record.chips * sum(layer.dram_read_bytes + layer.dram_write_bytes for layer in cost.layers)
+    bandwidth = _source_value(record, "dram.bandwidth_gb_per_s")
     measured_aj = measured_step_aj(record)
     return Reading(
-        chip=record.chip.name,
+        chip=record.chip.name if record.chips == 1 else f"{record.chips} × {record.chip.name}",
+        chips=record.chips,
         accuracy=training.final_accuracy if training else None,
         best_accuracy=training.best_accuracy if training else None,
         steps=steps,
@@ -74,14 +80,14 @@ def read_off(record: RunRecord) -> Reading:
         energy_per_run_j=steps * step_j,
         power_w=step_j / step_seconds,
         sustained_tops=2 * macs / step_seconds / 1e12,
-        peak_tops=cost.peak_tops[mode],
+        peak_tops=peak_tops,
         peak_mode=mode,
-        peak_macs_per_cycle=cost.peak_tops[mode] * 1e12 / 2 / clock_hz,
+        peak_macs_per_cycle=peak_tops * 1e12 / 2 / clock_hz,
         bound_share=bound_share(record),
         dram_bytes_per_sample=dram_bytes / record.batch,
-        dram_gb_per_s=_source_value(record, "dram.bandwidth_gb_per_s"),
-        mac_array_mm2=cost.area.mac_array_mm2,
-        die_mm2=cost.area.die_mm2,
+        dram_gb_per_s=None if bandwidth is None else record.chips * bandwidth,
+        mac_array_mm2=record.chips * cost.area.mac_array_mm2,
+        die_mm2=record.chips * cost.area.die_mm2,
         measured_energy_per_sample_j=None
         if measured_aj is None
         else measured_aj * JOULE_PER_AJ / record.batch,

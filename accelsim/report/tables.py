@@ -207,6 +207,10 @@ _LINES = (
         else q.points(100 * (c.chip.best_accuracy - c.baseline.best_accuracy)), "reading",
     ),
     _Line(
+        "chips", "Chips that share each mini-batch", "chips",
+        lambda r: r.chips if r.chips > 1 else None, lambda r: f"{r.chips:,}", group="reading",
+    ),
+    _Line(
         "array_seconds", "Step time if only the MAC arrays took time", "s",
         lambda r: r.array_seconds, lambda r: q.seconds(r.array_seconds),
         lambda c: _ratio_text(c.array_speedup, "the speed: the ceiling of this mapping"), "reading",

@@ -11,6 +11,7 @@ from accelsim.program import compile_program
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import RunRecord
 from accelsim.run.recording import cost_of_step, make_record
+from accelsim.run.sharing import share_batch
 from accelsim.workload import Workload, load_workload
 
 
@@ -50,22 +51,27 @@ def estimate(
     epochs: int | None = None,
     mapping: PinFile | str | Path | None = None,
     objective: str = "latency",
+    chips: int | None = None,
     command: str = "",
 ) -> RunRecord:
     """Cycles, energy, traffic and memory of training ``workload`` on ``chip``.
 
     The counts are those a training run reports: both come from the same plans. ``mapping``: pinned ones;
-    the rest are the best by ``objective`` (latency, energy or edp).
+    the rest are the best by ``objective`` (latency, energy or edp). ``chips`` share each mini-batch and add
+    up their gradients; by default as many as the chip's file says.
 
     Raises
     ------
-    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute.
+    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute, several
+        chips without a ``system`` in the chip's file or more of them than samples.
     """
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs)
     require_a_batch(workload)
     planner = planner_for(chip, mapping, objective)
-    cost = cost_of_step(planner, compile_program(workload, recipe))
+    shared = share_batch(chip, workload.batch, chips)
+    cost = cost_of_step(planner, compile_program(workload, recipe, shared.batch), shared.chips)
     return make_record(
-        chip, workload, recipe, cost, planner=planner, command=command, threads=1, training=None
-    )
+        chip, workload, recipe, cost, planner=planner, command=command, threads=1, training=None,
+        shared=shared if shared.chips > 1 else None,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.cost import (
     Standing,
+    all_reduce_cost,
     chip_area,
     dram_traffic_by_residence,
     grid_record,
@@ -27,6 +28,7 @@ from accelsim.operations import Gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.record import COMPONENTS, RunRecord
+from accelsim.run.sharing import Shared
 from accelsim.workload import DataFacts, Workload
 
 _PACKAGES = ("numpy", "numba", "pydantic")
@@ -42,8 +44,12 @@ def make_record(
     command: str,
     threads: int,
     training: dict[str, Any] | None,
+    shared: Shared | None = None,
 ) -> RunRecord:
-    """The record of one run by the plans of ``planner``; ``training`` is None for an estimate."""
+    """The record of one run by the plans of ``planner``.
+
+    ``training`` is None for an estimate, ``shared`` for a single chip.
+    """
     pins = planner.pins
     return RunRecord.model_validate(
         {
@@ -63,6 +69,7 @@ def make_record(
             "epochs": workload.epochs,
             "steps_per_epoch": steps_per_epoch(workload),
             "training": training,
+            "system": None if shared is None else {"chips": shared.chips, "batch_per_chip": shared.batch},
             "cost": cost,
             "sources": chip.sources(),
             "grid": grid_record(load_grid("world"), chip.battery_wh.value if chip.battery_wh else None),
@@ -88,31 +95,38 @@ def _dataset(data: DataFacts) -> dict[str, Any] | None:
     }
 
 
-def cost_of_step(planner: Planner, program: Program) -> dict[str, Any]:
+def cost_of_step(planner: Planner, program: Program, chips: int = 1) -> dict[str, Any]:
     """The record's ``cost``: one training step of ``program`` on the planner's chip, and the chip itself.
+
+    With several ``chips``, the cost is that of each of them, the all-reduce of gradients included.
 
     Raises `InputError` if the chip's MACs cannot execute the recipe, a tile does not fit, or a pinned
     mapping is not legal.
     """
     chip, plans = planner.chip, planner.plans(program.gemms)
-    layers = [cost.as_record() for cost in price_step(program.works, chip, plans)]
+    costs = [*price_step(program.works, chip, plans)]
+    if chips > 1 and chip.system is not None:
+        costs.append(all_reduce_cost(program.works, chip, chip.system, chips))
+    layers = [cost.as_record() for cost in costs]
     return {
         "clock_mhz": chip.clock_mhz.value,
         "layers": layers,
         "step_cycles": sum(layer["total_cycles"] for layer in layers),
         "step_energy_aj": {part: sum(layer["energy_aj"][part] for layer in layers) for part in COMPONENTS},
         "area": chip_area(chip).as_record(),
-        "memory": _memory(chip, program, plans),
+        "memory": _memory(chip, program, plans, keep_gradients=chips > 1),
         "peak_tops": {mode.name: chip.peak_tops(mode) for mode in chip.array.modes},
     }
 
 
-def _memory(chip: Chip, program: Program, plans: Mapping[Gemm, Plan]) -> dict[str, Any]:
+def _memory(
+    chip: Chip, program: Program, plans: Mapping[Gemm, Plan], *, keep_gradients: bool
+) -> dict[str, Any]:
     """The record's ``cost.memory``."""
     need, works = program.memory, program.works
     codes = min(weight_code_bytes(works), need.parameter_bytes)
     standing = Standing(codes, need.parameter_bytes - codes, need.optimizer_bytes, need.input_bytes)
-    peak = peak_memory(works, chip, standing)
+    peak = peak_memory(works, chip, standing, keep_gradients=keep_gradients)
     return {
         "parameter_bytes": need.parameter_bytes,
         "optimizer_bytes": need.optimizer_bytes,

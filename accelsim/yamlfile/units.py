@@ -10,7 +10,7 @@ _UNITS = {
     "kb": "kB", "mb": "MB", "gb": "GB", "tb": "TB", "kib": "KiB", "mib": "MiB", "gib": "GiB", "tib": "TiB",
     "aj": "aJ", "fj": "fJ", "pj": "pJ", "nj": "nJ", "uj": "uJ", "mj": "mJ", "j": "J",
     "wh": "Wh", "kwh": "kWh", "g": "g",
-    "uw": "uW", "mw": "mW", "w": "W", "kw": "kW", "um2": "um2", "mm2": "mm2", "cm2": "cm2",
+    "uw": "uW", "mw": "mW", "w": "W", "kw": "kW", "v": "V", "um2": "um2", "mm2": "mm2", "cm2": "cm2",
     "ns": "ns", "us": "us", "ms": "ms", "s": "s",
     "seconds": "seconds", "minutes": "minutes", "hours": "hours",
     "cycle": "cycle", "cycles": "cycles", "percent": "percent", "fraction": "fraction",
