@@ -12,39 +12,15 @@ from typing import Any
 import naive_vector as naive
 import numpy as np
 import pytest
-from thread_counts import with_one_and_two
+from vector_check import assert_same_bits, singles, tensor
 
 from accelsim.datapath import vector_kernels as kernels
 from accelsim.datapath.vector_unit import ChipVectorUnit
-from accelsim.numerics.quantise import SUM_BLOCK, round_to
+from accelsim.numerics.quantise import SUM_BLOCK
 
 STORAGES = ["dlfloat16", "fp16", "bf16", "fp32"]
 SHAPES = [(1, 1), (1, 7), (5, 3), (256, 2), (257, 1), (700, 3), (3, 5, 7, 2), (2, 1, 1, 3)]
 IMAGES = [(1, 1, 1, 1), (3, 5, 7, 2), (2, 8, 4, 3), (1, 3, 3, 5)]
-
-
-def tensor(shape: tuple[int, ...], storage: str, seed: int = 0, spread: float = 2.0) -> np.ndarray:
-    """Numbers of many sizes and both signs, zeros among them, all values of the storage format."""
-    rng = np.random.default_rng(seed)
-    values = rng.normal(0, 1, shape) * np.exp(rng.normal(0, spread, shape))
-    values[rng.random(shape) < 0.1] = 0
-    return round_to(values.astype(np.float32), storage)
-
-
-def singles(count: int, seed: int, low: float = -2.0, high: float = 2.0) -> np.ndarray:
-    """Parameters and statistics: float32 with all of its bits in use."""
-    return np.random.default_rng(seed).uniform(low, high, count).astype(np.float32)
-
-
-def assert_same_bits(function: Callable[[], Any], wanted: Any) -> None:
-    """With one thread and with two, every array equals the slow twin's in type, shape and bits."""
-    for result in with_one_and_two(function):
-        pairs = zip(result, wanted, strict=True) if isinstance(wanted, tuple) else [(result, wanted)]
-        for got, exact in pairs:
-            assert (got.dtype, got.shape) == (exact.dtype, exact.shape)
-            np.testing.assert_array_equal(
-                np.ascontiguousarray(got).view(np.uint8), np.ascontiguousarray(exact).view(np.uint8)
-            )
 
 
 def test_the_block_of_a_reduction_is_the_documented_one() -> None:
