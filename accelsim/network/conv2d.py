@@ -130,7 +130,7 @@ class Conv2d(MatrixLayer):
         self.bias_backward(site, dy, chip)
         for_input, for_weight = chip.gradients(site.name, dy)
         self._weight_gradient(site, for_weight, chip)
-        dx = np.zeros((len(dy), *site.input_shape), np.float32)
+        dx = np.zeros((len(dy), *site.input_shape), dy.dtype)
         if not site.needs_input_gradient:
             return dx
         gemms = self.backward_gemms(site, len(dy), chip.formats(site.name))
