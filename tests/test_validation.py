@@ -232,12 +232,32 @@ def test_a_row_stationary_run_needs_convolutions(tmp_path: Path) -> None:
 
 
 def test_several_chips_share_the_mini_batch(tmp_path: Path) -> None:
-    """Four chips with a quarter of the samples each do four times what one does with that quarter."""
-    one = "chip: rapid_core, workload: letters_mlp, recipe: fp16_dlfloat, batch: 64"
+    """Four chips do four times what one does with a quarter, but for the exchange of gradients."""
+    one = "chip: ibm_128core, workload: letters_mlp, recipe: fp16_dlfloat, batch: 64"
     text = SHEET.replace(f"chip: rapid_core, gemm: {GEMM}", one)
     four = text.replace("batch: 64", "batch: 256, chips: 4")
     single, shared = (compare_sheets([load_sheet(written(tmp_path, each))])[0].ours for each in (text, four))
+    assert single < shared < 4 * single
+    forward = one + ", phases: [forward]"
+    text = text.replace(one, forward)
+    four = text.replace("batch: 64", "batch: 256, chips: 4")
+    single, shared = (compare_sheets([load_sheet(written(tmp_path, each))])[0].ours for each in (text, four))
     assert shared == pytest.approx(4 * single)
+
+
+def test_a_slower_clock_and_a_lower_voltage(tmp_path: Path) -> None:
+    """Half the clock is half the speed; a voltage asks for the file's operating point."""
+    half = written(tmp_path, old="chip: rapid_core,", new="chip: rapid_core, clock_mhz: 800,")
+    (slow,) = compare_sheets([load_sheet(half)])
+    (fast,) = compare_sheets([load_sheet(written(tmp_path))])
+    assert 0.4 < slow.ours / fast.ours < 0.75
+    lower = "chip: fp4_training, voltage_v: 0.6,"
+    text = SHEET.replace("quantity: tops", "quantity: tops_per_w")
+    values = [
+        compare_sheets([load_sheet(written(tmp_path, text, "chip: rapid_core,", new))])[0].ours
+        for new in (lower, "chip: fp4_training,")
+    ]
+    assert values[0] > values[1]
 
 
 def test_the_folder_holds_table_and_picture(findings: list[Finding], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import click
 
 from accelsim.cli.study_accuracy import accuracy
 
-
 EXAMPLES = """\b
 Examples:
   accelsim study accuracy

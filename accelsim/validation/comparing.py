@@ -104,7 +104,8 @@ def _value(figure: Figure, factor: float) -> float:
         return chip_area(run_chip(run)).die_mm2
     if quantity in PEAKS:
         assert run.mode is not None
-        return of_chip(quantity, run_chip(run), run.mode)
+        chips = run.chips if quantity == "peak_tops" else 1
+        return chips * of_chip(quantity, run_chip(run), run.mode)
     if figure.against is not None:
         return _speedup(quantity, run, figure.against)
     if quantity == "peak_tops_per_w":

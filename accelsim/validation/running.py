@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from accelsim.chip import Chip, load_chip
-from accelsim.cost import LayerCost, price_step
+from accelsim.chip import Chip, load_chip, operating_at
+from accelsim.cost import LayerCost, all_reduce_cost, price_step
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import plan_gemm
 from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
@@ -15,6 +15,7 @@ from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor
 from accelsim.program import compile_program, inference_works
 from accelsim.recipe import load_recipe
+from accelsim.run.sharing import share_batch
 from accelsim.validation.cycles import array_extent
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles
 from accelsim.validation.outcome import Outcome
@@ -24,19 +25,14 @@ from accelsim.workload import Workload, load_workload
 
 
 def run_chip(run: Run) -> Chip:
-    """The chip of a run, at the clock that the run asks for."""
+    """The chip of a run, at the clock and voltage that the run asks for."""
     assert run.chip is not None
-    chip = load_chip(run.chip)
-    if run.clock_mhz is None:
-        return chip
-    clock = chip.clock_mhz.model_copy(update={"value": run.clock_mhz})
-    return chip.model_copy(update={"clock_mhz": clock})
+    return operating_at(load_chip(run.chip), clock_mhz=run.clock_mhz, voltage_v=run.voltage_v)
 
 
 def run_workload(run: Run, name: str) -> Workload:
-    """A workload of a run, with each chip's share of the run's mini-batch."""
-    workload = load_workload(name).adjusted(batch=run.batch)
-    return workload.adjusted(batch=-(-workload.batch // run.chips))
+    """A workload of a run, with the run's mini-batch."""
+    return load_workload(name).adjusted(batch=run.batch)
 
 
 def run_outcome(run: Run) -> Outcome:
@@ -58,9 +54,11 @@ def run_outcomes(run: Run) -> list[Outcome]:
 
 
 def workload_outcome(run: Run, chip: Chip, name: str) -> Outcome:
-    """A workload on ``chip``, or on several of them that share the mini-batch."""
-    outcome = _one_chip(run, chip, run_workload(run, name))
-    return outcome if run.chips == 1 else outcome.on_chips(run.chips)
+    """A workload on ``chip``, or on several of them that share the mini-batch and add up their gradients."""
+    workload = run_workload(run, name)
+    shared = share_batch(chip, workload.batch, run.chips)
+    outcome = _one_chip(run, chip, workload.adjusted(batch=shared.batch))
+    return outcome if shared.chips == 1 else outcome.on_chips(shared.chips)
 
 
 def _one_chip(run: Run, chip: Chip, workload: Workload) -> Outcome:
@@ -103,6 +101,9 @@ def gemm_work(size: GemmSize) -> LayerWork:
 def _outcome(run: Run, chip: Chip, works: Sequence[LayerWork], samples: int) -> Outcome:
     plans = {gemm: plan_gemm(gemm, chip) for work in works for gemm in work.gemms}
     costs = price_step(works, chip, plans)
+    if run.chips > 1 and any(work.phase == "update" for work in works):
+        assert chip.system is not None
+        costs = (*costs, all_reduce_cost(works, chip, chip.system, run.chips))
     outcome = Outcome(
         samples=samples,
         macs=sum(cost.macs for cost in costs),

@@ -126,7 +126,7 @@ class Run(Keys):
     zeros: Zeros | None = None
     clock_mhz: Positive | None = None
     voltage_v: Positive | None = None
-    chips: int = Field(default=1, ge=1, description="chips that share the mini-batch")
+    chips: int = Field(default=1, ge=1, description="chips that share the mini-batch, see a chip's 'system'")
     electricity_kwh: Positive | None = Field(default=None, description="at the meter, overhead included")
     grid: Text | None = Field(default=None, description="a shipped grid or a file")
 
