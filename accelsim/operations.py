@@ -7,6 +7,7 @@ A layer says what it needs in these records and knows no chip; ``mapping`` turns
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
 Phase = Literal["forward", "backward", "update"]
@@ -24,11 +25,14 @@ Residence = Literal["stream", "saved", "parameter", "input"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as the memory system sees it: how many distinct elements of how many bits."""
+    """A tensor as the memory system sees it: how many distinct elements of how many bits.
+
+    ``bits`` may be broken: an element of a block format has its share of the block's scale.
+    """
 
     name: str
     elements: int
-    bits: int
+    bits: int | Fraction
     residence: Residence
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import quantise
@@ -10,13 +13,14 @@ from accelsim.chip import load_chip
 from accelsim.mapping import Planner
 from accelsim.recipe import load_recipe
 from accelsim.run.chip_executor import CLIP, ChipExecutor
+from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
 
 
 def executor(*, nonnegative: bool = True, high: bool = False, clip: float | None = 2.0) -> ChipExecutor:
     """The 4-bit chip with one layer, ``layer``, in the recipe's low or high formats."""
     recipe = load_recipe("ibm2020_fp4")
-    rules = recipe.wide_rules() if high else recipe.rules("layer", (), 0.0, nonnegative=nonnegative)
+    rules = recipe.wide_rules() if high else recipe.rules((), (), 0.0, nonnegative=nonnegative)
     parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
     if clip is not None:
         parameters[f"layer.{CLIP}"] = np.float32([clip])
@@ -104,23 +108,49 @@ def test_wide_layers_are_cast_and_nothing_else() -> None:
     assert chip.gradients_by_key == {}
 
 
+def seen(chip: ChipExecutor, role: str) -> dict[str, Any]:
+    """What was observed of the layer in one role."""
+    assert chip.observed is not None
+    (row,) = [row for row in chip.observed.rows() if row["role"] == role]
+    return row
+
+
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_what_is_observed(nonnegative: bool) -> None:
     """Shares at the largest code, of both signs, and flushed to zero although not zero."""
     chip = executor(nonnegative=nonnegative)
-    chip.observed = {}
+    chip.observed = Observer()
     x = np.float32([[9, 9, -9, 0.01, 0, 1, 1, 1]])
     chip.activation("layer", x)
     flushed = 1 if not nonnegative else 2
-    assert chip.observed["layer", "activation"]["saturated"] == (2 if nonnegative else 3) / 8
-    assert chip.observed["layer", "activation"]["underflow"] == flushed / 8
+    assert seen(chip, "activation")["saturated"] == (2 if nonnegative else 3) / 8
+    assert seen(chip, "activation")["underflow"] == flushed / 8
     chip.gradients("layer", np.float32([[1.0, -1.0, 1e-6, 0.0]]))
-    seen = chip.observed["layer", "gradient_input"]
-    assert seen == {"saturated": 0.5, "underflow": 0.25, "scale": 2.0**-6}
+    row = seen(chip, "gradient_input")
+    assert (row["saturated"], row["underflow"], row["scale"]) == (0.5, 0.25, 2.0**-6)
     chip.begin(training=False)
-    chip.observed = {}
+    chip.observed = Observer()
     chip.activation("layer", x)
-    assert chip.observed == {}
+    assert chip.observed.rows() == []
+
+
+def test_the_quantised_gradient_is_compared_with_the_exact_one() -> None:
+    """Cosine and gain by hand over two tensors of one step, and how many numbers lie in each binade."""
+    chip = executor()
+    chip.observed = Observer()
+    chip.gradients("layer", np.float32([[1.0, -0.75, 0.3, 0.0]]))
+    chip.gradients("layer", np.float32([[0.25]]))
+    row = seen(chip, "gradient_input")
+    exact, found = np.array([1, -0.75, 0.3, 0.25]), np.array([1, -1, 0.25, 0.25])
+    inner = float(exact @ found)
+    assert row["cosine"] == pytest.approx(inner / math.sqrt(float(exact @ exact) * float(found @ found)))
+    assert row["gain"] == pytest.approx(inner / float(exact @ exact))
+    assert row["exponents"] == [[-2, 2], [-1, 1], [0, 1]]
+    chip = executor()
+    chip.observed = Observer()
+    chip.gradients("layer", np.float32([[0.0, math.nan, math.inf]]))
+    row = seen(chip, "gradient_input")
+    assert (row["cosine"], row["gain"], row["exponents"]) == (None, None, [])
 
 
 def test_a_test_step_keeps_nothing() -> None:

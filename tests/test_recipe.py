@@ -39,12 +39,6 @@ def test_a_shipped_recipe_loads_under_its_own_name(name: str) -> None:
     assert f"name: {name}\n" in recipe.source_text
 
 
-def test_the_shipped_recipes_are_there() -> None:
-    """The set that the documentation names."""
-    names = ["fp16_dlfloat", "fp16_ieee", "ibm2020_fp4", "ibm2020_fp4_dlfloat16_master"]
-    assert {*names, "int8_inference", "fixed16_inference"} <= set(shipped("recipes"))
-
-
 def test_the_16_bit_recipe_is_a_configuration() -> None:
     """A quantised layer and a high-precision one have the same formats: there is one road, not two."""
     recipe = load_recipe("fp16_dlfloat")

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelsim.chip.schema import Chip
 from accelsim.errors import InputError
 from accelsim.numerics.accumulation import adder_faults
-from accelsim.numerics.formats import number_format
+from accelsim.numerics.block_formats import stored_bits
 from accelsim.storage import find_resource
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
 
@@ -77,7 +77,7 @@ def _check_modes(chip: Chip, document: YamlDocument) -> None:
 def _check_formats(document: YamlDocument, place: KeyPath, pair: tuple[str, str]) -> None:
     for index, name in enumerate(pair):
         try:
-            number_format(name)
+            stored_bits(name)
         except InputError as error:
             raise _mistake(document, (*place, index), str(error)) from None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from accelsim.chip.quantity import Evidence, Part, PositiveQuantity, Quantity, ShareQuantity, Text
 from accelsim.yamlfile import split_unit
@@ -192,11 +193,17 @@ class OperationEnergy(Part):
     special: PositiveQuantity
 
 
+def _storage_format(name: str) -> str:
+    if name not in ("dlfloat16", "fp16", "bf16") and not re.fullmatch(r"fixed16_\d\d?_\d\d?", name, re.ASCII):
+        raise ValueError(f"must be one of dlfloat16, fp16, bf16 or fixed16_<IL>_<FL>, got {name!r}")
+    return name
+
+
 class VectorUnit(Part):
     """The element-wise unit of one corelet."""
 
     lanes: int = Field(ge=1, le=2**16)
-    storage_format: Literal["dlfloat16", "fp16", "bf16"]
+    storage_format: Annotated[str, AfterValidator(_storage_format)]
     internal_format: Literal["fp32"]
     cycles_per_operation: OperationCycles
     energy_pj_per_operation: OperationEnergy

@@ -49,6 +49,20 @@ class EdgeOperand(Operand):
     samples: int = 1
 
 
+def entering(operand: Operand) -> NDArray[Any]:
+    """The numbers that the array takes for an operand, float64 in its shape.
+
+    An `EdgeOperand` is cut into blocks along its last axis, which is the inner one of only some GEMMs.
+    """
+    if isinstance(operand, EdgeOperand):
+        rows = operand.array.reshape(-1, operand.array.shape[-1])
+        plain = _quantised(replace(operand, array=rows), False, None, "fp32", 0)
+        return entering(plain).reshape(operand.array.shape)
+    if operand.array.dtype == np.float32:
+        return operand.array * np.float64(operand.scale)
+    return number_format(operand.format).decode(operand.array) * operand.scale
+
+
 def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:
     """What `gemm.scaled_product` gives, for operands of which at least one is an `EdgeOperand`.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.split_k import multiply_pieces
+from accelsim.datapath.wide_sum import exact_sums
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
 from accelsim.network import Operand
@@ -51,7 +52,9 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
             f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
             f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
         )
-    return multiply_pieces(rule_of(plan, seed), a, b)
+    rule = rule_of(plan, seed)
+    wide = exact_sums(rule, a, b)
+    return multiply_pieces(rule, a, b) if wide is None else (wide, "wide")
 
 
 def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:

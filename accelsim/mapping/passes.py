@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from accelsim.mapping.plan import Dataflow
 
@@ -118,7 +119,7 @@ class ArrayCounts:
         return pipeline + self.merge_cycles
 
 
-def ceil_div(dividend: int, divisor: int) -> int:
+def ceil_div(dividend: int | Fraction, divisor: int) -> int:
     """``dividend / divisor`` rounded up, for a positive divisor."""
     return -(-dividend // divisor)
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.numerics.formats import number_format
+from accelsim.numerics.block_formats import stored_bits
 from accelsim.operations import LayerWork, Phase, Residence, Tensor, TensorFormats, VectorWork
 
 Formats = Mapping[str, TensorFormats]
@@ -141,7 +141,7 @@ class Layer(BaseModel, ABC):
 
 def tensor(site: Site, name: str, elements: int, format_name: str, residence: Residence) -> Tensor:
     """A tensor of a layer, its bits taken from its format."""
-    return Tensor(f"{site.name}.{name}", elements, number_format(format_name).bits, residence)
+    return Tensor(f"{site.name}.{name}", elements, stored_bits(format_name), residence)
 
 
 def mask_tensor(site: Site, elements: int) -> Tensor:

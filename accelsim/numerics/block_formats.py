@@ -8,6 +8,7 @@ elements share an E4M3 scale, and all blocks of a tensor an FP32 one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from accelsim.errors import unknown
@@ -116,6 +117,17 @@ _BLOCK_FORMATS = {
 def block_format_names() -> list[str]:
     """The names of all block formats."""
     return list(_BLOCK_FORMATS)
+
+
+def stored_bits(name: str) -> int | Fraction:
+    """Bits of one element in memory of any format; in a block format with its share of the block's scale.
+
+    Raises `InputError` for a name that neither kind of format has.
+    """
+    if name in _BLOCK_FORMATS:
+        fmt = _BLOCK_FORMATS[name]
+        return fmt.element.bits + Fraction(8, fmt.block)
+    return number_format(name).bits
 
 
 def block_format(name: str | BlockFormat) -> BlockFormat:

@@ -30,11 +30,16 @@ def round_to(values: F32, fmt: str) -> F32:
     values: float32, any shape and layout.
     fmt: dlfloat16, fp16, bf16 or fp32. What lies above its range becomes infinity (in dlfloat16 NaN,
         whose one code stands for both); a NaN becomes the positive quiet one, whichever the host made.
+        Or fixed16_<IL>_<FL>: to even, saturating, a NaN becomes 0.
     """
     if fmt == "fp32" or values.size == 0:
         return values
     if not values.flags.c_contiguous:  # reshape would round a copy
         values[...] = round_to(np.ascontiguousarray(values), fmt)
+        return values
+    if fmt not in _ROUNDERS:
+        held = np.where(np.isnan(values), np.float32(0), values)
+        values[...] = number_format(fmt).round(held)
         return values
     limit = np.float32(number_format(fmt).max_value).view(np.int32)
     _ROUNDERS[fmt](values.reshape(-1).view(np.int32), limit, _ABOVE[fmt])

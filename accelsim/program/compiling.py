@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from accelsim.network import Concat, EncoderDecoder, Leaf, Network, Residual
+from accelsim.numerics.block_formats import stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 from accelsim.program.formats import site_rules
@@ -129,7 +130,7 @@ def _code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Ten
         Tensor(
             f"{leaf.site.name}.{name} codes",
             parameter.elements,
-            number_format(formats[parameter.operand_of].weight).bits,
+            stored_bits(formats[parameter.operand_of].weight),
             "parameter",
         )
         for name, parameter in leaf.layer.parameters(leaf.site).items()

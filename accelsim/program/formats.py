@@ -27,7 +27,8 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
         wide = leaf.layer.has_gemm and _is_wide(leaf, kinds, recipe)
         depth = max(number - 1, 0) / max(len(weighty) - 1, 1)
         for site in leaf.layer.sites(leaf.site):
-            low = recipe.rules(leaf.site.name, kinds, depth, nonnegative=site.nonnegative)
+            names = {leaf.site.name, site.name}
+            low = recipe.rules(names, kinds, depth, nonnegative=site.nonnegative)
             found[site.name] = recipe.wide_rules() if wide else low
     return found
 

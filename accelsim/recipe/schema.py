@@ -72,11 +72,12 @@ class Override(Keys):
             raise ValueError("needs at least one of 'weight', 'activation', 'gradient'")
         return self
 
-    def fits(self, name: str, kinds: Collection[str], depth: float) -> bool:
+    def fits(self, names: Collection[str], kinds: Collection[str], depth: float) -> bool:
         """Whether a layer is meant."""
+        named = (fnmatchcase(name, pattern) for name in names for pattern in self.names)
         return (
             (not self.kinds or any(kind in kinds for kind in self.kinds))
-            and (not self.names or any(fnmatchcase(name, pattern) for pattern in self.names))
+            and (not self.names or any(named))
             and self.depth[0] <= depth <= self.depth[1]
         )
 
@@ -115,18 +116,21 @@ class Recipe(Keys):
 
     def low_formats(self, *, nonnegative: bool) -> TensorFormats:
         """Formats of a quantised layer; a nonnegative input gets the unsigned format."""
-        return self.rules("", (), 0.0, nonnegative=nonnegative).formats
+        return self.rules((), (), 0.0, nonnegative=nonnegative).formats
 
     def high_formats(self) -> TensorFormats:
         """Formats of a layer kept in high precision."""
         return self.wide_rules().formats
 
-    def rules(self, name: str, kinds: Collection[str], depth: float, *, nonnegative: bool) -> SiteRules:
-        """The rules of a quantised site of the layer ``name``; later overrides win.
+    def rules(
+        self, names: Collection[str], kinds: Collection[str], depth: float, *, nonnegative: bool
+    ) -> SiteRules:
+        """The rules of a quantised site; later overrides win.
 
-        ``kinds``: all words of `LayerKind` that fit it; ``depth``: 0 (first) to 1 (last layer with weights).
+        ``names``: of the site and its layer; ``kinds``: all words of `LayerKind` that fit; ``depth``: 0
+        (first) to 1 (last layer with weights).
         """
-        fitting = [one for one in self.overrides if one.fits(name, kinds, depth)]
+        fitting = [one for one in self.overrides if one.fits(names, kinds, depth)]
         weight = _last(self.weight, [one.weight for one in fitting])
         activation = _last(self.activation, [one.activation for one in fitting])
         gradient = _last(self.gradient, [one.gradient for one in fitting])

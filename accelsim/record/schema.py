@@ -97,7 +97,12 @@ class EpochRecord(_Frozen):
 
 
 class TensorRecord(_Frozen):
-    """How one quantised tensor fared in one epoch: fractions saturated and flushed to zero, its scale."""
+    """How one quantised tensor fared in one epoch: fractions saturated and flushed to zero, its scale.
+
+    Against the tensor before quantisation: the ``cosine`` of the angle, and the ``gain`` (the quantised
+    tensor's projection over the tensor's length); none where one of them is all zeros. ``exponents``: how
+    many of its numbers lie in each binade, as (floor of log2, count).
+    """
 
     epoch: PositiveCount
     layer: str
@@ -105,6 +110,9 @@ class TensorRecord(_Frozen):
     saturated: Fraction
     underflow: Fraction
     scale: Loss
+    cosine: float | None = None
+    gain: float | None = None
+    exponents: tuple[tuple[int, int], ...] = ()
 
 
 class ActivityRecord(_Frozen):

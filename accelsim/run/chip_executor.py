@@ -34,6 +34,7 @@ from accelsim.numerics.random_bits import random_words, stream_key, uniform
 from accelsim.operations import Gemm, TensorFormats
 from accelsim.recipe import ActivationRule, DynamicLossScale, GradientRule, Recipe, SiteRules, WeightRule
 from accelsim.run.activity_meter import ActivityMeter
+from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
 
 F32 = NDArray[np.float32]
@@ -66,7 +67,7 @@ class ChipExecutor:
         self.state = state
         self.training = True
         self.gradients_by_key: dict[str, F32] = {}
-        self.observed: dict[tuple[str, str], dict[str, float]] | None = None
+        self.observed: Observer | None = None
         self.activity: ActivityMeter | None = None
         self.last_kernel = ""
         self._planner = planner
@@ -85,7 +86,7 @@ class ChipExecutor:
 
     def watch(self, *, closely: bool) -> None:
         """From the next step on: note how tensors fare and what operands do, from nothing; or do not."""
-        self.observed = {} if closely else None
+        self.observed = Observer() if closely else None
         self.activity = ActivityMeter(self._planner.chip) if closely else None
 
     def begin(self, *, training: bool) -> None:
@@ -318,11 +319,5 @@ class ChipExecutor:
         return result
 
     def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
-        """Fractions at the largest code and flushed to zero, while `observed` is a mapping."""
-        if self.observed is None or not self.training:
-            return
-        fmt = number_format(operand.format)
-        magnitude = np.abs(fmt.decode(operand.array))
-        saturated = float(np.mean(magnitude == fmt.max_value))
-        flushed = float(np.mean((magnitude == 0) & (values != 0)))
-        self.observed[layer, role] = {"saturated": saturated, "underflow": flushed, "scale": operand.scale}
+        if self.observed is not None and self.training:
+            self.observed.note(layer, role, values, operand)

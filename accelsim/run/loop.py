@@ -115,8 +115,8 @@ class TrainingRun:
         tested = self._tested()
         metric = self._metric(tested)
         self._state.tensors += [
-            {"epoch": number, "layer": layer, "role": role, **observed}
-            for (layer, role), observed in (self._executor.observed or {}).items()
+            {"epoch": number, **row}
+            for row in (self._executor.observed.rows() if self._executor.observed else ())
         ]
         if self._executor.activity is not None:
             self._state.activity += self._executor.activity.rows(number)

@@ -1,0 +1,57 @@
+"""Exact accumulators of fixed-point and integer operands: sums that float64 holds, rounded once.
+
+An exact accumulator rounds nothing but the finished sum, so the order of additions decides nothing. Where
+every sum of products is a multiple of one unit below 2**53 of it, double precision adds it exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.numerics.accumulate import Matrix
+from accelsim.numerics.accumulation import Accumulation
+from accelsim.numerics.accumulator import EXACT
+from accelsim.numerics.conversion import encode_array
+from accelsim.numerics.formats import NumberFormat
+from accelsim.numerics.random_bits import random_words
+
+_EXACT_INTEGERS = 2.0**53
+
+
+def exact_sums(rule: Accumulation, a: Matrix, b: Matrix) -> NDArray[Any] | None:
+    """The product of a (m, k) and b (k, n), each element exact and rounded once; None where that is not sure.
+
+    The bits are those of the general kernel: stochastic rounding of the element in row i and column j
+    takes word 0 of stream word(word(seed, i), j).
+    """
+    fmt = rule.format
+    if rule.accumulator != EXACT or not isinstance(fmt, NumberFormat):
+        return None
+    unit = a.format.unit * b.format.unit
+    if not a.array.shape[1] * a.largest() * b.largest() < _EXACT_INTEGERS * unit:  # false for a NaN, too
+        return None
+    left, right = a.values().astype(np.float64), b.values().astype(np.float64)
+    sums = np.matmul(left, right)
+    words = _first_words(rule.seed, *sums.shape) if rule.rounding_used == "stochastic" else None
+    codes = encode_array(fmt, sums, rule.rounding_used, rule.overflow_used, words)
+    return np.asarray(fmt.decode(codes) + 0.0, rule.dtype)
+
+
+def _first_words(seed: int, rows: int, cols: int) -> NDArray[np.uint64]:
+    """The first word of the stream of each element, uint64 (rows, cols)."""
+    found = np.empty((rows, cols), np.uint64)
+    for i, row_key in enumerate(random_words(seed, rows)):
+        found[i] = _first_of_each(random_words(int(row_key), cols))
+    return found
+
+
+def _first_of_each(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Word 0 of every stream in ``keys``: the stream of key c and index i is that of key c + i * step."""
+    with np.errstate(over="ignore"):
+        word = keys + np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return word ^ (word >> np.uint64(31))
