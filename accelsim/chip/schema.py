@@ -157,6 +157,18 @@ class Ring(Part):
     energy_pj_per_byte: PositiveQuantity
 
 
+class Interconnect(Part):
+    """The network between the cores and their scratchpads; see `accelsim.mapping.interconnect`.
+
+    ``bandwidth_bytes_per_cycle`` is that of each link and direction, ``hop_cycles`` the latency of one link.
+    """
+
+    topology: Literal["ring", "mesh"]
+    bandwidth_bytes_per_cycle: PortBytes
+    hop_cycles: Cycles
+    energy_pj_per_byte_hop: PositiveQuantity
+
+
 class Dram(Part):
     """The memory outside the die, shared by all cores.
 
@@ -237,9 +249,10 @@ class System(Part):
 class Chip(Part):
     """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories.
 
-    Without a ``ring`` no GEMM is split along K. ``battery_wh``: the battery it runs on; without one it
-    stands in a data centre. ``static_power_mw`` does not depend on the clock, ``clock_power_mw`` (the clock
-    tree's) goes with it. ``system``: how many such chips an estimate takes, and what joins them.
+    Without a ``ring`` no GEMM is split along K; without an ``interconnect`` every scratchpad is at hand.
+    ``battery_wh``: the battery it runs on; without one it stands in a data centre. ``static_power_mw`` does
+    not depend on the clock, ``clock_power_mw`` (the clock tree's) goes with it. ``system``: how many such
+    chips an estimate takes, and what joins them.
     """
 
     name: Text
@@ -253,6 +266,7 @@ class Chip(Part):
     scratchpad: Scratchpad
     operand_buffer: OperandBuffer
     ring: Ring | None = None
+    interconnect: Interconnect | None = None
     dram: Dram
     vector_unit: VectorUnit
     static_power_mw: Quantity

@@ -81,7 +81,7 @@ def _time(
             traffic.scratchpad_read_bytes, traffic.scratchpad_write_bytes
         ),
         vector_cycles=vector.cycles,
-        fill_cycles=rates.dram_latency_cycles,
+        fill_cycles=rates.first_byte_cycles(traffic.dram_bytes, traffic.scratchpad_bytes),
         link_cycles=link_cycles(turns, piece_bytes, chip, system),
     )
 

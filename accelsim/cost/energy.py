@@ -8,6 +8,7 @@ from fractions import Fraction
 from accelsim.chip import Chip, Quantity
 from accelsim.cost.traffic import Traffic
 from accelsim.mapping.attojoules import attojoules
+from accelsim.mapping.interconnect import hop_energy_aj_per_byte
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ def operand_buffer_energy_aj(moved_bytes: int, chip: Chip) -> int:
 
 
 def scratchpad_energy_aj(traffic: Traffic, chip: Chip) -> int:
-    """Energy of reads and writes of the scratchpads."""
+    """Energy of reads and writes of the scratchpads, and of the way between them and the units."""
     pad = chip.scratchpad
-    return traffic.scratchpad_read_bytes * attojoules(
-        pad.read_energy_pj_per_byte.value
-    ) + traffic.scratchpad_write_bytes * attojoules(pad.write_energy_pj_per_byte.value)
+    return (
+        traffic.scratchpad_read_bytes * attojoules(pad.read_energy_pj_per_byte.value)
+        + traffic.scratchpad_write_bytes * attojoules(pad.write_energy_pj_per_byte.value)
+        + traffic.scratchpad_bytes * hop_energy_aj_per_byte(chip)
+    )
 
 
 def ring_energy_aj(moved_bytes: int, chip: Chip) -> int:

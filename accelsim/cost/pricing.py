@@ -63,7 +63,7 @@ def _time(gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chi
     rates = MemoryRates(chip)
     first = next((each for each in gemms if each.gemm.macs), None)
     filled_bytes = first_pass_bytes(first.gemm, first.plan, chip) if first else 0
-    latency_cycles = rates.dram_latency_cycles if traffic.dram_bytes else 0
+    latency_cycles = rates.first_byte_cycles(traffic.dram_bytes, traffic.scratchpad_bytes)
     return LayerTime(
         array_cycles=sum(each.counts.array_cycles for each in gemms),
         dram_cycles=rates.dram_cycles(traffic.dram_read_bytes, traffic.dram_write_bytes),

@@ -13,6 +13,7 @@ from fractions import Fraction
 from accelsim.chip import Chip, Mode
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.edges import edge_bytes
+from accelsim.mapping.interconnect import hop_energy_aj_per_byte
 from accelsim.mapping.memory_rates import MemoryRates
 from accelsim.mapping.passes import ArrayCounts
 from accelsim.mapping.scratchpad import dram_bytes
@@ -41,8 +42,9 @@ class Appraiser:
         self._aj_a_cycle = [Fraction(str(power.value)) * 10**9 / clock_mhz for power in powers]
         self._macs_aj = gemm.macs * attojoules(mode.energy_pj_per_mac.value)
         pad, dram = chip.scratchpad, chip.dram
-        self._pad_read_aj = attojoules(pad.read_energy_pj_per_byte.value)
-        self._pad_write_aj = attojoules(pad.write_energy_pj_per_byte.value)
+        hops_aj = hop_energy_aj_per_byte(chip)
+        self._pad_read_aj = attojoules(pad.read_energy_pj_per_byte.value) + hops_aj
+        self._pad_write_aj = attojoules(pad.write_energy_pj_per_byte.value) + hops_aj
         self._buffer_aj = attojoules(chip.operand_buffer.energy_pj_per_byte.value)
         self._link_aj = attojoules(chip.ring.energy_pj_per_byte.value) if chip.ring else 0
         self._dram_read_aj = 8 * attojoules(dram.read_energy_pj_per_bit.value)
@@ -63,7 +65,7 @@ class Appraiser:
             self._rates.dram_cycles(from_dram, self._out_bytes),
             self._rates.scratchpad_cycles(pad_read, pad_write),
         )
-        latency_cycles = self._rates.dram_latency_cycles if from_dram + self._out_bytes else 0
+        latency_cycles = self._rates.first_byte_cycles(from_dram + self._out_bytes, pad_read + pad_write)
         total_cycles = busiest + self._rates.dram_cycles(first_bytes) + latency_cycles
         energy_aj = (
             self._macs_aj

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from accelsim.chip import Chip
+from accelsim.mapping.interconnect import mean_hops, network_cycles_per_byte
 from accelsim.mapping.passes import ceil_div
 
 
@@ -24,23 +25,35 @@ class MemoryRates:
         if pad.banks is not None:
             self._both = min(self._both, pad.banks.count * pad.banks.width_bytes * chip.cores)
         self._read = pad.ports.read_bytes_per_cycle * chip.cores if pad.ports else self._both
+        self._network_cycles_a_byte = network_cycles_per_byte(chip)
+        network = chip.interconnect
+        hops = mean_hops(network.topology, chip.cores) if network else Fraction(0)
+        self.network_latency_cycles = _up(hops * network.hop_cycles) if network else 0
         self._write = pad.ports.write_bytes_per_cycle * chip.cores if pad.ports else self._both
 
     def dram_cycles(self, read_bytes: int, write_bytes: int = 0) -> int:
         """Cycles in which DRAM moves these bytes: one bus, reads and writes in turn, each at its rate."""
         return _up(read_bytes * self._read_cycles_a_byte + write_bytes * self._write_cycles_a_byte)
 
+    def first_byte_cycles(self, dram_bytes: int, scratchpad_bytes: int) -> int:
+        """Cycles before the first byte arrives, paid once by a layer that moves any: DRAM's and the hops'."""
+        return (self.dram_latency_cycles if dram_bytes else 0) + (
+            self.network_latency_cycles if scratchpad_bytes else 0
+        )
+
     def scratchpad_cycles(self, read_bytes: int, write_bytes: int) -> int:
         """Cycles in which the scratchpads of all cores move these bytes.
 
         Reads go through read ports, writes through write ports (where the chip has such), and all of them
         to banks, each of which does one or the other in a cycle. Streams are spread over the banks word by
-        word, so that the banks' sum is what limits them.
+        word, so that the banks' sum is what limits them. What the network between cores lets through limits
+        all of it together.
         """
         return max(
             ceil_div(read_bytes + write_bytes, self._both),
             ceil_div(read_bytes, self._read),
             ceil_div(write_bytes, self._write),
+            _up((read_bytes + write_bytes) * self._network_cycles_a_byte),
         )
 
 

@@ -14,7 +14,7 @@ _UNITS = {
     "ns": "ns", "us": "us", "ms": "ms", "s": "s",
     "seconds": "seconds", "minutes": "minutes", "hours": "hours",
     "cycle": "cycle", "cycles": "cycles", "percent": "percent", "fraction": "fraction",
-    "per": "per", "mac": "MAC", "pe": "PE", "operation": "operation", "op": "operation",
+    "per": "per", "mac": "MAC", "pe": "PE", "operation": "operation", "op": "operation", "hop": "hop",
 }  # fmt: skip
 
 
