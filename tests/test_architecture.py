@@ -27,7 +27,7 @@ FLOORS = (
     ("run",),
     ("report",),
     ("api",),
-    ("rtl", "validation"),
+    ("rtl", "study", "validation"),
     ("cli",),
     ("__main__",),
 )

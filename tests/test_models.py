@@ -93,3 +93,20 @@ def test_transformer_base() -> None:
     encoder, decoder = attention + inner + 2 * norm, 2 * attention + inner + 3 * norm
     assert ours == 37_000 * 512 + 6 * (encoder + decoder)
     assert ours == pytest.approx(65e6, rel=0.04)
+
+
+def test_lstm_ptb() -> None:
+    """20 million (Zaremba's medium model in the tables of Merity et al., ICLR 2017), one bias to a gate."""
+    size = model_size(load_workload("lstm_ptb"))
+    assert size.parameters == 10_000 * 650 + 2 * 4 * 650 * (650 + 650 + 1) + 650 * 10_000 + 10_000
+    assert round(size.parameters / 1e6) == 20
+    assert size.macs == 35 * (2 * 4 * 650 * 1300 + 650 * 10_000)
+
+
+def test_bilstm_swb300() -> None:
+    """Gates of 512 units a direction on 260 and then 1024 features, a bottleneck of 256, 32,000 states."""
+    gates = [2 * 4 * 512 * (inputs + 512) for inputs in (260, 1024, 1024, 1024)]
+    biases = 4 * 2 * 4 * 512 + 256 + 32_000
+    size = model_size(load_workload("bilstm_swb300"))
+    assert size.parameters == sum(gates) + 1024 * 256 + 256 * 32_000 + biases
+    assert size.macs == 21 * (size.parameters - biases)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from accelsim.cli.study_accuracy import accuracy
+from accelsim.cli.study_savings import savings
 
 EXAMPLES = """\b
 Examples:
   accelsim study accuracy
+  accelsim study savings
   accelsim study accuracy --help
 """
 
@@ -19,3 +21,4 @@ def command() -> None:
 
 
 command.add_command(accuracy)
+command.add_command(savings)
