@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 from accelsim import __version__
 from accelsim.api import Workload, estimate, load_chip, load_workload, with_grid
@@ -130,9 +131,7 @@ def _side(record: RunRecord) -> Side:
 
 def time_share(layers: Sequence[LayerRecord]) -> dict[Binding, float]:
     """Share of the step in layers bound by each resource, MAC arrays apart by the width of their operands."""
-    cycles: dict[Binding, int] = dict.fromkeys(
-        ("array_low", "array_16bit", "dram", "scratchpad", "vector"), 0
-    )
+    cycles: dict[Binding, int] = dict.fromkeys(get_args(Binding), 0)
     for layer in layers:
         if layer.bound == "array":
             cycles["array_low" if _is_low(layer) else "array_16bit"] += layer.total_cycles

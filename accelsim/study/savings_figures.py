@@ -24,6 +24,7 @@ _HUES: Mapping[Binding, tuple[str, str]] = {
     "dram": ("DRAM", RESOURCE_HUES["dram"].colour),
     "scratchpad": ("scratchpads", RESOURCE_HUES["scratchpad"].colour),
     "vector": ("vector units", RESOURCE_HUES["vector"].colour),
+    "link": ("links between chips", RESOURCE_HUES["link"].colour),
 }
 _ENERGY = "#009e73"
 

@@ -12,7 +12,7 @@ from accelsim.errors import InputError
 
 SCHEMA: Literal["accelsim.savings/1"] = "accelsim.savings/1"
 
-Binding = Literal["array_low", "array_16bit", "dram", "scratchpad", "vector"]
+Binding = Literal["array_low", "array_16bit", "dram", "scratchpad", "vector", "link"]
 """What binds a layer; MAC arrays apart by whether their operands have 16 bits or fewer."""
 
 

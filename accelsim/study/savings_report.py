@@ -21,6 +21,7 @@ BINDINGS: dict[Binding, str] = {
     "dram": "DRAM",
     "scratchpad": "scratchpads",
     "vector": "vector units",
+    "link": "links between chips",
 }
 SEARCH_KWH, SEARCH_PUE, SEARCH_GRID = 656_347, 1.58, "usa_2018"
 """Energy of one neural architecture search at the meter (Strubell et al., ACL 2019, table 3)."""
