@@ -9,6 +9,7 @@ from accelsim.errors import InputError
 from accelsim.record import RunRecord
 from accelsim.report import quantities
 from accelsim.report.readings import Reading, read_off
+from accelsim.report.task_metric import metric_difference
 
 ISO_AREA_TOLERANCE = 0.02
 
@@ -84,6 +85,8 @@ def headline(comparison: Comparison) -> str:
     ours, theirs = comparison.chip, comparison.baseline
     speed = quantities.times(comparison.speedup, 2)
     parts = f"{ours.chip}: {speed} the speed of {theirs.chip} and {energy_phrase(comparison, 2)}"
+    if difference := metric_difference(ours.metric, theirs.metric):
+        return f"{parts} at {difference}"
     if comparison.accuracy_points is None:
         return parts
     return f"{parts} at {quantities.points(comparison.accuracy_points)} of accuracy"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accelsim.record import RESOURCES, Resource, RunRecord
+from accelsim.record import RESOURCES, MetricRecord, Resource, RunRecord
 from accelsim.report.activity import measured_step_aj
 from accelsim.report.footprint import Footprint, footprint
+from accelsim.report.task_metric import task_metric
 
 JOULE_PER_AJ = 1e-18
 
@@ -20,13 +21,15 @@ class Reading:
     ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
     ``footprint`` is that of the whole run, None for a record that names no grid.
     ``measured_energy_per_sample_j`` charges the MACs for the zeros and toggles that a run measured.
-    ``accuracy`` is that of the test set after the last epoch, None for an estimate.
+    ``accuracy`` and ``metric`` are those of the test set after the last epoch, None for an estimate;
+    ``metric`` is None too where the task is judged by its accuracy.
     """
 
     chip: str
     chips: int
     accuracy: float | None
     best_accuracy: float | None
+    metric: MetricRecord | None
     steps: int
     step_seconds: float
     array_seconds: float
@@ -71,6 +74,7 @@ def read_off(record: RunRecord) -> Reading:
         chips=record.chips,
         accuracy=training.final_accuracy if training else None,
         best_accuracy=training.best_accuracy if training else None,
+        metric=task_metric(record),
         steps=steps,
         step_seconds=step_seconds,
         array_seconds=sum(layer.array_cycles for layer in cost.layers) / clock_hz,

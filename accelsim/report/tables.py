@@ -13,6 +13,7 @@ from accelsim.report import quantities as q
 from accelsim.report.comparison import Comparison, compare_all, energy_phrase, headline
 from accelsim.report.drawing import RESOURCE_HUES
 from accelsim.report.readings import Reading, cost_to_reach, read_off
+from accelsim.report.task_metric import metric_difference, metric_text
 
 Group = Literal["result", "reading"]
 
@@ -41,7 +42,7 @@ def comparison_table(records: Sequence[RunRecord]) -> tuple[TableRow, ...]:
     """
     comparison = compare_all(records)
     readings = [read_off(record) for record in records]
-    rows = [_row(line, readings, comparison) for line in _LINES]
+    rows = [_row(line, readings, comparison) for line in (*_metric_lines(readings), *_LINES)]
     return tuple(row for row in rows if any(value is not None for value in row.values)) + _target_rows(
         records
     )
@@ -67,6 +68,22 @@ def _row(line: _Line, readings: Sequence[Reading], comparison: Comparison | None
     )
     meaning = line.meaning(comparison) if comparison else ""
     return TableRow(line.key, line.label, line.unit, values, texts, meaning, line.group)
+
+
+def _metric_lines(readings: Sequence[Reading]) -> tuple[_Line, ...]:
+    """The row of the figure that the task is judged by, where that is not accuracy."""
+    names = {reading.metric.name for reading in readings if reading.metric}
+    return tuple(
+        _Line(
+            "metric",
+            f"{name[:1].upper()}{name[1:]} on the test data after the last epoch",
+            name,
+            lambda r: r.metric.value if r.metric else None,
+            lambda r: metric_text(r.metric) if r.metric else "",
+            lambda c: metric_difference(c.chip.metric, c.baseline.metric) or "",
+        )
+        for name in sorted(names)
+    )
 
 
 def _binding_text(reading: Reading) -> str:
@@ -318,6 +335,8 @@ def title(records: Sequence[RunRecord]) -> str:
         f"{q.number(reading.samples_per_second)} samples/s at {q.joules(reading.energy_per_sample_j)} each"
     )
     learnt = "" if reading.accuracy is None else f"{q.percent(reading.accuracy)} accuracy, "
+    if reading.metric:
+        learnt = f"{metric_text(reading.metric)}, "
     return f"{reading.chip}: {learnt}{speed}"
 
 
