@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from accelsim.chip import ActivityModel, Chip
+from accelsim.mapping.attojoules import exact, rounded
 
 
 def energy_ratio(model: ActivityModel | None, zero_fraction: Fraction, excess_toggles: Fraction) -> Fraction:
@@ -32,7 +33,7 @@ def stated_ratio(chip: Chip) -> Fraction:
 
 def mac_energy_aj(macs: int, energy_aj_per_mac: int, ratio: Fraction) -> int:
     """Energy of ``macs`` products, rounded once, half to even."""
-    return round(macs * energy_aj_per_mac * ratio)
+    return rounded(macs * energy_aj_per_mac, ratio)
 
 
 def _on_curve(model: ActivityModel, zero_fraction: Fraction) -> Fraction:
@@ -44,4 +45,4 @@ def _on_curve(model: ActivityModel, zero_fraction: Fraction) -> Fraction:
 
 
 def _exact(values: Sequence[float]) -> list[Fraction]:
-    return [Fraction(str(value)) for value in values]
+    return [exact(value) for value in values]

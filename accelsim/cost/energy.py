@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from accelsim.chip import Chip, Quantity
 from accelsim.cost.traffic import Traffic
-from accelsim.mapping.attojoules import attojoules
+from accelsim.mapping.attojoules import attojoules, exact, rounded
 from accelsim.mapping.interconnect import hop_energy_aj_per_byte
 
 
@@ -85,6 +86,10 @@ def clock_energy_aj(total_cycles: int, chip: Chip) -> int:
 
 
 def _power_energy_aj(total_cycles: int, power: Quantity, chip: Chip) -> int:
-    """1 mW for one cycle at 1 MHz is 10^-9 J."""
-    power_mw, clock_mhz = Fraction(str(power.value)), Fraction(str(chip.clock_mhz.value))
-    return round(total_cycles * power_mw * 10**9 / clock_mhz)
+    return rounded(total_cycles, aj_a_cycle(power.value, chip.clock_mhz.value))
+
+
+@cache
+def aj_a_cycle(power_mw: float, clock_mhz: float) -> Fraction:
+    """Attojoules of a power in one clock cycle: 1 mW for one cycle at 1 MHz is 10^-9 J."""
+    return exact(power_mw) * 10**9 / exact(clock_mhz)

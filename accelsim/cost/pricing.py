@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from accelsim.chip import Chip
@@ -32,18 +33,35 @@ def price_step(works: Sequence[LayerWork], chip: Chip, plans: Mapping[Gemm, Plan
     ``plans`` holds the plan of each GEMM of ``works``. Layers run one after another, so a step takes the
     sum of their cycles and energies.
     """
-    return tuple(price_layer(work, plans, chip) for work in works)
+    rates = _Rates.of(chip)
+    return tuple(_price(work, plans, chip, rates) for work in works)
 
 
 def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> LayerCost:
     """The cost of one layer in one phase of one mini-batch; ``plans`` holds the plan of each GEMM."""
+    return _price(work, plans, chip, _Rates.of(chip))
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """What all layers share: the chip's memories, and MAC energy at the stated activity over the file's."""
+
+    memory: MemoryRates
+    mac_ratio: Fraction
+
+    @classmethod
+    def of(cls, chip: Chip) -> _Rates:
+        return cls(MemoryRates(chip), stated_ratio(chip))
+
+
+def _price(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip, rates: _Rates) -> LayerCost:
     gemms = tuple(
         GemmCost(gemm, plan, count_gemm(gemm, plan)) for gemm in work.gemms for plan in (plans[gemm],)
     )
     of_gemms = (gemm_traffic(each.gemm, each.plan, each.counts, chip) for each in gemms)
     traffic = total_traffic((*of_gemms, vector_traffic(work, chip)))
     vector = count_vector(work.vector_work, chip)
-    time = _time(gemms, traffic, vector, chip)
+    time = _time(gemms, traffic, vector, chip, rates.memory)
     return LayerCost(
         layer=work.layer,
         kind=work.kind,
@@ -53,14 +71,15 @@ def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> Laye
         time=time,
         traffic=traffic,
         vector_operations=vector.operations,
-        energy=_energy(gemms, traffic, vector, time, chip),
+        energy=_energy(gemms, traffic, vector, time, chip, rates.mac_ratio),
         gemms=gemms,
     )
 
 
-def _time(gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chip: Chip) -> LayerTime:
+def _time(
+    gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chip: Chip, rates: MemoryRates
+) -> LayerTime:
     """Cycles of each resource: its work over its rate, rounded up once per layer and phase."""
-    rates = MemoryRates(chip)
     first = next((each for each in gemms if each.gemm.macs), None)
     filled_bytes = first_pass_bytes(first.gemm, first.plan, chip) if first else 0
     latency_cycles = rates.first_byte_cycles(traffic.dram_bytes, traffic.scratchpad_bytes)
@@ -81,9 +100,13 @@ def _ideal_cycles(cost: GemmCost) -> Fraction:
 
 
 def _energy(
-    gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, time: LayerTime, chip: Chip
+    gemms: Sequence[GemmCost],
+    traffic: Traffic,
+    vector: VectorCounts,
+    time: LayerTime,
+    chip: Chip,
+    ratio: Fraction,
 ) -> Energy:
-    ratio = stated_ratio(chip)
     buffer_bytes = sum(each.counts.operand_buffer_bytes for each in gemms)
     ring_bytes = sum(each.counts.ring_bytes for each in gemms)
     return Energy(

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from accelsim.chip import Chip
 from accelsim.cost.counts import GemmCounts
@@ -47,7 +47,13 @@ class Traffic:
 
 def total_traffic(parts: Iterable[Traffic]) -> Traffic:
     """The sum, item by item."""
-    return Traffic(*(sum(column) for column in zip(*map(astuple, [Traffic(), *parts]), strict=True)))
+    dram_read = dram_write = pad_read = pad_write = 0
+    for part in parts:
+        dram_read += part.dram_read_bytes
+        dram_write += part.dram_write_bytes
+        pad_read += part.scratchpad_read_bytes
+        pad_write += part.scratchpad_write_bytes
+    return Traffic(dram_read, dram_write, pad_read, pad_write)
 
 
 def read_traffic(tensor: Tensor, chip: Chip, *, loads: int = 1, unit_bytes: int | None = None) -> Traffic:

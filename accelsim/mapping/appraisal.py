@@ -8,10 +8,9 @@ finished plans and cannot be seen from here; a test holds the two equal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from accelsim.chip import Chip, Mode
-from accelsim.mapping.attojoules import attojoules
+from accelsim.mapping.attojoules import attojoules, exact, rounded
 from accelsim.mapping.edges import edge_bytes
 from accelsim.mapping.interconnect import hop_energy_aj_per_byte
 from accelsim.mapping.memory_rates import MemoryRates
@@ -36,10 +35,10 @@ class Appraiser:
         self._gemm, self.lanes, self.sum_bits = gemm, mode.lanes, sum_bits
         self._a_bytes, self._b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
         self._out_bytes = dram_bytes(gemm.out, chip)
-        clock_mhz = Fraction(str(chip.clock_mhz.value))
         self._rates = MemoryRates(chip)
         powers = [power for power in (chip.static_power_mw, chip.clock_power_mw) if power]
-        self._aj_a_cycle = [Fraction(str(power.value)) * 10**9 / clock_mhz for power in powers]
+        clock_mhz = exact(chip.clock_mhz.value)
+        self._aj_a_cycle = [exact(power.value) * 10**9 / clock_mhz for power in powers]
         self._macs_aj = gemm.macs * attojoules(mode.energy_pj_per_mac.value)
         pad, dram = chip.scratchpad, chip.dram
         hops_aj = hop_energy_aj_per_byte(chip)
@@ -75,6 +74,6 @@ class Appraiser:
             + pad_write * self._pad_write_aj
             + from_dram * self._dram_read_aj
             + self._out_bytes * self._dram_write_aj
-            + sum(round(total_cycles * each) for each in self._aj_a_cycle)
+            + sum(rounded(total_cycles, each) for each in self._aj_a_cycle)
         )
         return Appraisal(total_cycles, energy_aj, counts.array_cycles)

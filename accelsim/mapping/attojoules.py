@@ -1,8 +1,12 @@
-"""Energies are counted in whole attojoules, so that any sum of them is exact in any order."""
+"""Exact numbers from a chip file's decimals.
+
+Energies are counted in whole attojoules, so that any sum of them is exact in any order.
+"""
 
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from functools import cache
 
 ATTOJOULES_PER_PICOJOULE = 1_000_000
@@ -17,3 +21,16 @@ def attojoules(picojoules: float) -> int:
     """
     exact = Decimal(str(picojoules)) * ATTOJOULES_PER_PICOJOULE
     return int(exact.to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+@cache
+def exact(number: float) -> Fraction:
+    """The number that the shortest decimal text of ``number`` says: 0.1 is a tenth."""
+    return Fraction(str(number))
+
+
+def rounded(dividend: int, rate: Fraction) -> int:
+    """``dividend * rate`` rounded to a whole number, half to even, without making a fraction of it."""
+    whole, rest = divmod(dividend * rate.numerator, rate.denominator)
+    twice = 2 * rest
+    return whole + (twice > rate.denominator or (twice == rate.denominator and whole % 2))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import lcm
 
 from accelsim.chip import Chip
+from accelsim.mapping.attojoules import exact
 from accelsim.mapping.interconnect import mean_hops, network_cycles_per_byte
 from accelsim.mapping.passes import ceil_div
 
@@ -13,13 +15,16 @@ class MemoryRates:
     """Cycles that a chip's memories need; all rates are exact fractions, rounded up once per question."""
 
     def __init__(self, chip: Chip) -> None:
-        clock_mhz = Fraction(str(chip.clock_mhz.value))
+        clock_mhz = exact(chip.clock_mhz.value)
         dram, pad = chip.dram, chip.scratchpad
         # 1 GB/s is 1000 bytes per microsecond
-        self._read_cycles_a_byte = clock_mhz / (Fraction(str(dram.bandwidth_gb_per_s.value)) * 1000)
+        read = clock_mhz / (exact(dram.bandwidth_gb_per_s.value) * 1000)
         writes = dram.write_bandwidth_gb_per_s or dram.bandwidth_gb_per_s
-        self._write_cycles_a_byte = clock_mhz / (Fraction(str(writes.value)) * 1000)
-        latency_ns = Fraction(str(dram.latency_ns.value)) if dram.latency_ns else Fraction(0)
+        write = clock_mhz / (exact(writes.value) * 1000)
+        # a byte's cycles over one common denominator: whole numbers are quicker than fractions
+        self._parts = lcm(read.denominator, write.denominator)
+        self._read_parts, self._write_parts = int(read * self._parts), int(write * self._parts)
+        latency_ns = exact(dram.latency_ns.value) if dram.latency_ns else Fraction(0)
         self.dram_latency_cycles = _up(latency_ns * clock_mhz / 1000)
         self._both = pad.bandwidth_bytes_per_cycle * chip.cores
         if pad.banks is not None:
@@ -33,7 +38,7 @@ class MemoryRates:
 
     def dram_cycles(self, read_bytes: int, write_bytes: int = 0) -> int:
         """Cycles in which DRAM moves these bytes: one bus, reads and writes in turn, each at its rate."""
-        return _up(read_bytes * self._read_cycles_a_byte + write_bytes * self._write_cycles_a_byte)
+        return ceil_div(read_bytes * self._read_parts + write_bytes * self._write_parts, self._parts)
 
     def first_byte_cycles(self, dram_bytes: int, scratchpad_bytes: int) -> int:
         """Cycles before the first byte arrives, paid once by a layer that moves any: DRAM's and the hops'."""

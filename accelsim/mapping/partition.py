@@ -10,7 +10,6 @@ dimension, as each worker's counts are products of one factor per dimension.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 
 from accelsim.mapping.merging import Link, merge_cycles
@@ -56,8 +55,11 @@ def count_chip(
     column_blocks = _blocks(whole.n, splits.n, column_unit)
     chunks = ceil_div(whole.k, array.chunk)
     merged = whole.outputs if members > 1 else 0
-    return replace(
-        slowest,
+    return ArrayCounts(
+        fill_cycles=slowest.fill_cycles,
+        compute_cycles=slowest.compute_cycles,
+        stall_cycles=slowest.stall_cycles,
+        drain_cycles=slowest.drain_cycles,
         passes=whole.groups * chunks * row_blocks * column_blocks,
         a_buffer_reads=whole.groups * whole.m * whole.k * column_blocks,
         b_buffer_reads=whole.groups * whole.k * whole.n * row_blocks,
