@@ -333,4 +333,4 @@ def test_planning_a_network_takes_no_time() -> None:
     assert searched - start < 2
     assert time.process_time() - searched < 0.1
     assert plans == again
-    assert len(plans) == len(program.gemms) > 3 * 53
+    assert len(plans) == len(set(program.gemms)) > 3 * 53
