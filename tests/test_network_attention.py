@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from gradient_check import announced, chain, check_gradients, executed
 from plain_executor import QUANTISED, PlainExecutor, everywhere
-from token_workload import TRANSLATOR, token_workload
+from token_workload import HEAD, TRANSLATOR, token_workload
 
 from accelsim.errors import InputError
 from accelsim.network import (
     Attention,
     CrossAttention,
     Embedding,
+    EncoderDecoder,
     Layer,
     LayerNorm,
     Linear,
@@ -30,6 +31,7 @@ from accelsim.network.waves import sinusoids
 from accelsim.operations import PHASES
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
+from accelsim.workload import load_workload
 
 IDS = np.float64([[2, 0, 1], [1, 1, 2]])
 
@@ -237,6 +239,37 @@ def test_mistakes_of_a_translator(tmp_path: Path, old: str, new: str, message: s
         text = text.replace("        - unembedding", "        - linear: {features: 6}\n        - unembedding")
     with pytest.raises(InputError, match=message):
         token_workload(tmp_path, text)
+
+
+def test_a_shared_table_is_held_once_and_its_codes_where_they_are_read(tmp_path: Path) -> None:
+    """The master table is the embedding's; the codes that the array reads are the unembedding's."""
+    layers = "  - embedding: {tokens: 7, features: 6, name: words}\n  - unembedding: {of: words}\n"
+    memory = compile_program(token_workload(tmp_path, layers, 4), load_recipe("ibm2020_fp4")).memory
+    assert memory.parameter_bytes == 7 * 6 * 4 + 7 * 6 * 2
+    assert memory.optimizer_bytes == 2 * 7 * 6 * 4
+
+
+def test_parts_of_a_layer_keep_their_names(tmp_path: Path) -> None:
+    """A layer cannot be called what a part of another is called, before it or after it."""
+    start = "  - embedding: {tokens: 7, features: 6}\n"
+    first, second = "  - layer_norm: {name: a.query}\n", "  - attention: {heads: 1, name: a}\n"
+    with pytest.raises(InputError, match=r"a layer is named 'a.query', which is the name of a part of this"):
+        token_workload(tmp_path, start + first + second, 4)
+    with pytest.raises(InputError, match=r"name: another layer is named 'a.query' already"):
+        token_workload(tmp_path, start + second + first, 4)
+
+
+def test_an_encoder_decoder_in_a_block(tmp_path: Path) -> None:
+    """Its settings may be parameters of a block."""
+    lines = ["blocks:\n", "  both:\n", "    parameters: {length: null}\n", "    layers:\n"]
+    body = TRANSLATOR.replace("source: 5", "source: $length").splitlines(keepends=True)
+    text = "".join([*lines, *(f"    {line}" for line in body)])
+    path = tmp_path / "block.yaml"
+    head = HEAD.format(positions=9, targets=4, tokens=7)
+    path.write_text(head.replace("network:\n", text) + "network: [block: {use: both, length: 5}]\n")
+    (part,) = load_workload(path).network.parts
+    assert isinstance(part, EncoderDecoder)
+    assert (part.source, part.output_shape) == (5, (4, 7))
 
 
 def test_a_decoder_must_listen(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from accelsim.network import (
 from accelsim.operations import PHASES
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
+from accelsim.run.state import initial_state
 from accelsim.workload import load_workload
 
 
@@ -190,6 +191,25 @@ def test_shapes_that_do_not_fit(layer: Layer, shape: tuple[int, ...], message: s
     """A layer says why it cannot take the tensor it is given."""
     with pytest.raises(ShapeError, match=message):
         layer.output_shape(Site("layer", shape))
+
+
+@pytest.mark.parametrize(
+    ("initial", "deviation"), [("kaiming", 0.0791), ("xavier", 0.0707), ("normal", 0.02)]
+)
+def test_first_weights(tmp_path: Path, initial: str, deviation: float) -> None:
+    """Uniform within sqrt(6 / fan_in) or sqrt(6 / (fan_in + fan_out)), or normal; the same for one seed."""
+    layers = f"  - flatten\n  - linear: {{features: 80, initial: {initial}}}\n  - linear: {{features: 10}}\n"
+    head = TEXT.split("blocks:")[0].replace(
+        "data: digits8x8", "data: {shape: [320], classes: 10, samples: 9}"
+    )
+    workload = load_workload(written(tmp_path, f"{head}network:\n{layers}"))
+    weight = initial_state(workload).parameters["linear1.weight"]
+    assert weight.shape == (320, 80)
+    assert abs(weight.std() - deviation) < 0.01 * deviation
+    assert abs(weight.mean()) < 0.02 * deviation
+    limit = {"kaiming": (6 / 320) ** 0.5, "xavier": (6 / 400) ** 0.5, "normal": 6 * 0.02}[initial]
+    assert 0.6 * limit < np.abs(weight).max() <= limit
+    np.testing.assert_array_equal(weight, initial_state(workload).parameters["linear1.weight"])
 
 
 def test_branches_of_a_workload(tmp_path: Path) -> None:

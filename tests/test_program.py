@@ -188,21 +188,15 @@ def test_what_stands_first_reads_the_mini_batch(
 def test_saved_4_bit_activations_are_a_quarter_of_the_16_bit_ones(name: str) -> None:
     """The input codes that a quantised layer keeps for dL/dW take 4 bits an element instead of 16."""
     narrow, wide = program_of(name), program_of(name, "fp16_dlfloat")
-    quantised = [layer for layer, formats in narrow.formats.items() if formats.activation != "dlfloat16"]
-    matrix = [
-        work.layer
-        for work in narrow.works
-        if work.phase == "forward" and work.kind in ("conv2d", "linear") and work.layer in quantised
+    kept = [
+        {t.name: t for work in program.works for t in work.writes if t.name.endswith("codes")}
+        for program in (narrow, wide)
     ]
-    assert len(matrix) >= 2 or any(work.kind == "lstm" for work in narrow.works)
-    for layer in matrix:
-        sizes = [
-            tensor.size_bytes
-            for program in (narrow, wide)
-            for tensor in work_of(program, layer, "forward").writes
-            if tensor.name == f"{layer}.input codes"
-        ]
-        assert sizes[1] == 4 * sizes[0]
+    pairs = [(one, kept[1][name]) for name, one in kept[0].items() if one.residence == "saved"]
+    quantised = [(one, other) for one, other in pairs if one.bits == 4]
+    assert len(quantised) >= 2
+    for one, other in quantised:
+        assert (other.bits, other.elements) == (16, one.elements)
     assert narrow.memory.saved_activation_bytes < wide.memory.saved_activation_bytes
 
 

@@ -125,16 +125,14 @@ def _with_optimizer(
 
 
 def _code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Tensor, ...]:
-    """The weights as the array reads them, written anew after each step."""
+    """The weights as the array reads them, written anew after each step; a shared table is its reader's."""
+    parameters = leaf.layer.parameters(leaf.site).items()
+    read = [(name, one.elements, one.operand_of) for name, one in parameters if one.operand_of is not None]
+    if leaf.site.table is not None:
+        read.append(("table", math.prod(leaf.site.table), leaf.site.name))
     return tuple(
-        Tensor(
-            f"{leaf.site.name}.{name} codes",
-            parameter.elements,
-            stored_bits(formats[parameter.operand_of].weight),
-            "parameter",
-        )
-        for name, parameter in leaf.layer.parameters(leaf.site).items()
-        if parameter.operand_of is not None
+        Tensor(f"{leaf.site.name}.{name} codes", elements, stored_bits(formats[site].weight), "parameter")
+        for name, elements, site in read
     )
 
 

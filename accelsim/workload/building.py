@@ -86,6 +86,7 @@ class NetworkBuilder:
         except ShapeError as error:
             raise self._mistake(entry, str(error)) from None
         self._trained_before |= any(parameter.trained for parameter in layer.parameters(site).values())
+        self._reserve(entry, layer.sites(site)[1:])
         if isinstance(layer, Embedding):
             self._tables[name] = (layer.tokens, layer.features)
         return leaf
@@ -156,6 +157,14 @@ class NetworkBuilder:
             raise self._located(entry, f"name: another layer is named '{layer.name}' already", where)
         self._names.add(layer.name)
         return layer.name
+
+    def _reserve(self, entry: Entry, parts: tuple[Site, ...]) -> None:
+        """Take the names of a layer's operand sites, which records and checkpoints use as layers' names."""
+        for part in parts:
+            if part.name in self._names:
+                message = f"a layer is named '{part.name}', which is the name of a part of this one"
+                raise self._mistake(entry, message)
+            self._names.add(part.name)
 
     def _numbered(self, kind: str) -> str:
         """Kind and the first number that is not taken."""
