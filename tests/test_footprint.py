@@ -14,7 +14,8 @@ from accelsim.cli.main import main
 from accelsim.cost import grid_record, load_grid
 from accelsim.record import GridRecord, read_record, record_text
 from accelsim.report import comparison_table
-from accelsim.report.footprint import JOULE_PER_KWH, footprint
+from accelsim.report.footprint import JOULE_PER_KWH, electricity_sentence, footprint
+from accelsim.report.page import report_html
 from accelsim.report.readings import read_off
 from accelsim.storage import resource_dir, shipped
 
@@ -128,3 +129,14 @@ def test_estimate_takes_a_grid(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Share of the battery" in shown
     assert main([*words, "--price", "-1"]) == 2
     assert "error: price: must be between 0 and 1000000 USD a kWh, got -1" in capsys.readouterr().err
+
+
+def test_the_page_says_where_the_electricity_comes_from() -> None:
+    """One sentence a place: name, year, carbon, price, overhead; a phone's says battery."""
+    pair = [with_grid(record, "world") for record in sample_pair()]
+    page = report_html(pair, {})
+    assert "Electricity: world 2024, 445 g CO2e and 0.1 USD a kWh, PUE 1.58." in page
+    assert "Electricity:" not in report_html(sample_pair(), {})
+    phone = pair[0].model_copy(update={"grid": place("france", battery_wh=15)})
+    assert electricity_sentence([phone, pair[1]]).count(";") == 1
+    assert "0.12 EUR a kWh, battery" in electricity_sentence([phone])

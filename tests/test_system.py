@@ -16,6 +16,7 @@ from accelsim.chip import Chip, load_chip
 from accelsim.cli.main import main
 from accelsim.cost import LayerCost, all_reduce_cost
 from accelsim.operations import LayerWork, Tensor
+from accelsim.report.page import report_html
 from accelsim.report.readings import read_off
 from accelsim.run.sharing import share_batch
 
@@ -138,3 +139,11 @@ def test_estimate_takes_chips(capsys: pytest.CaptureFixture[str]) -> None:
         "error: chips: must be between 1 and the 64 samples of the mini-batch, got 0"
         in capsys.readouterr().err
     )
+
+
+def test_the_page_speaks_of_all_chips() -> None:
+    """The headline counts the chips, and a sentence says whose each figure is."""
+    page = report_html([estimate("fp4_training", "letters_mlp", batch=64, chips=4, epochs=1)], {})
+    assert "4 × fp4_training" in page
+    assert "4 fp4_training chips share each mini-batch, the fullest with 16 samples" in page
+    assert "links between chips" in page

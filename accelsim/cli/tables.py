@@ -12,6 +12,7 @@ import click
 from accelsim.cli.terminal import print_table
 from accelsim.record import LayerRecord, RunRecord
 from accelsim.report import TableRow, compare_records, comparison_table, quantities, title
+from accelsim.report.activity import activity_sentence
 from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ
 
@@ -29,6 +30,8 @@ def show_result(records: Sequence[RunRecord]) -> None:
     print_table(header, rows, title=title(records), right=range(1, len(names) + 1))
     if compared and (differences := compare_records(*records).differences):
         click.echo(f"Not equal on both sides: {'; '.join(differences)}.")
+    for sentence in filter(None, map(activity_sentence, records)):
+        click.echo(sentence)
 
 
 def result_json(records: Sequence[RunRecord], files: Sequence[Path] = ()) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accelsim.record import GridRecord
+from accelsim.record import GridRecord, RunRecord
 
 JOULE_PER_KWH = 3.6e6
 JOULE_PER_WH = 3600
@@ -23,6 +24,18 @@ class Footprint:
     money: float
     currency: str
     battery_charges: float | None
+
+
+def electricity_sentence(records: Sequence[RunRecord]) -> str:
+    """Where the electricity of these records comes from, once for each place; empty where none says it."""
+    places = dict.fromkeys(_place(record.grid) for record in records if record.grid)
+    return f"Electricity: {'; '.join(places)}." if places else ""
+
+
+def _place(grid: GridRecord) -> str:
+    overhead = "battery" if grid.battery_wh and grid.pue == 1 else f"PUE {grid.pue:g}"
+    price = f"{grid.price_per_kwh:g} {grid.currency}"
+    return f"{grid.name} {grid.year}, {grid.carbon_g_per_kwh:g} g CO2e and {price} a kWh, {overhead}"
 
 
 def footprint(chip_j: float, grid: GridRecord) -> Footprint:

@@ -13,6 +13,7 @@ from accelsim.report import quantities as q
 from accelsim.report.activity import activity_rows, activity_sentence
 from accelsim.report.comparison import Comparison, compare_all, energy_phrase
 from accelsim.report.figures import Images
+from accelsim.report.footprint import electricity_sentence
 from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ, read_off
 from accelsim.report.tables import comparison_table, title
@@ -66,6 +67,8 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "misfits": [text for text in map(fit_sentence, records) if text],
         "areas": detail.area_rows(records),
         "tensors": [detail.latest_tensors(record) for record in records],
+        "electricity": electricity_sentence(records),
+        "systems": [_system_sentence(record) for record in records if record.system],
         "activity": [activity_rows(record) for record in records],
         "activity_sentences": [text for text in map(activity_sentence, records) if text],
         "sources": sources,
@@ -110,6 +113,15 @@ def _insights(records: Sequence[RunRecord], comparison: Comparison | None) -> li
         share = q.percent(sum(share for _, share in rows), 0)
         sentences.append(f"Longest on {record.chip.name}, together {share} of a step: {where}.")
     return sentences
+
+
+def _system_sentence(record: RunRecord) -> str:
+    assert record.system is not None
+    return (
+        f"{record.system.chips} {record.chip.name} chips share each mini-batch, the fullest with "
+        f"{record.system.batch_per_chip} samples; energies, rates and areas are those of all of them, layers "
+        "and memory those of one."
+    )
 
 
 def _component_rows(records: Sequence[RunRecord]) -> list[tuple[str, str, list[str]]]:
