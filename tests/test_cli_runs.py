@@ -48,7 +48,7 @@ def test_estimate_shows_layers_memory_and_totals(
     assert f"{sum(layer.macs for layer in cost.layers):,}" in text
     assert "Activations saved for the backward pass" in text
     assert "Average power" in text
-    mapped = {"mapping": None, "objective": "latency"}
+    mapped = {"mapping": None, "objective": "latency", "chips": None}
     assert verbs.calls == [
         {"verb": "estimate", "chip": "fp4_training", "recipe": "r", "batch": 32, "epochs": None, **mapped}
     ]
