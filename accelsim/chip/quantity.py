@@ -13,6 +13,8 @@ Evidence = Literal["published", "measured", "derived", "estimated"]
 measurement; ``derived``: computed from published or measured numbers; ``estimated``: a judgement.
 """
 
+Geometry = Annotated[int, Field(ge=1, le=4096)]
+Cycles = Annotated[int, Field(ge=1, le=4096)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 

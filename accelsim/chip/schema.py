@@ -8,16 +8,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from accelsim.chip.quantity import Evidence, Part, PositiveQuantity, Quantity, ShareQuantity, Text
+from accelsim.chip.memories import Dram, Interconnect, OperandBuffer, Ring, Scratchpad
+from accelsim.chip.quantity import (
+    Cycles,
+    Evidence,
+    Geometry,
+    Part,
+    PositiveQuantity,
+    Quantity,
+    ShareQuantity,
+    Text,
+)
 from accelsim.yamlfile import split_unit
 
 DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary"]
 SumRounding = Literal[
     "format", "nearest_even", "nearest_up", "nearest_down", "toward_zero", "to_odd", "stochastic"
 ]
-Geometry = Annotated[int, Field(ge=1, le=4096)]
-Cycles = Annotated[int, Field(ge=1, le=4096)]
-PortBytes = Annotated[int, Field(ge=1, le=2**20)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, le=100)]
 
@@ -109,82 +116,6 @@ class MacArray(Part):
     def mode_for(self, a_format: str, b_format: str) -> Mode | None:
         """The first mode that multiplies these two formats (in either order), or None."""
         return next((mode for mode in self.modes if mode.takes(a_format, b_format)), None)
-
-
-class Ports(Part):
-    """Separate read and write ports of one core's scratchpad."""
-
-    read_bytes_per_cycle: PortBytes
-    write_bytes_per_cycle: PortBytes
-
-
-class Banks(Part):
-    """Single-ported banks of one core's scratchpad: each reads or writes ``width_bytes`` in a cycle."""
-
-    count: Geometry
-    width_bytes: Geometry
-
-
-class Scratchpad(Part):
-    """The on-chip memory of one core; ``bandwidth_bytes_per_cycle`` is of reads and writes together.
-
-    ``ports`` and ``banks`` limit it further.
-    """
-
-    capacity_kib: int = Field(ge=1, le=2**30)
-    bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
-    read_energy_pj_per_byte: PositiveQuantity
-    write_energy_pj_per_byte: PositiveQuantity
-    area_mm2: PositiveQuantity
-    ports: Ports | None = None
-    banks: Banks | None = None
-
-
-class OperandBuffer(Part):
-    """The small buffers at the edges of a PE array, read once per operand that enters it."""
-
-    energy_pj_per_byte: PositiveQuantity
-
-
-class Ring(Part):
-    """One-way links from each corelet to the next, on which the sums of a GEMM split along K are added up.
-
-    ``hop_cycles``: from the last byte's leaving one corelet to the next one's being able to send it on.
-    """
-
-    bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
-    hop_cycles: Cycles
-    energy_pj_per_byte: PositiveQuantity
-
-
-class Interconnect(Part):
-    """The network between the cores and their scratchpads; see `accelsim.mapping.interconnect`.
-
-    ``bandwidth_bytes_per_cycle`` is that of each link and direction, ``hop_cycles`` the latency of one link.
-    """
-
-    topology: Literal["ring", "mesh"]
-    bandwidth_bytes_per_cycle: PortBytes
-    hop_cycles: Cycles
-    energy_pj_per_byte_hop: PositiveQuantity
-
-
-class Dram(Part):
-    """The memory outside the die, shared by all cores.
-
-    ``bandwidth_gb_per_s`` is that of reads, and of writes unless ``write_bandwidth_gb_per_s`` is given.
-    ``latency_ns``: from a request to the first byte, paid once by each layer and phase that uses DRAM.
-    ``burst_bytes``: what one access moves at least; a tensor moves in whole bursts.
-    """
-
-    kind: Text
-    capacity_gib: int = Field(ge=1, le=2**20)
-    bandwidth_gb_per_s: PositiveQuantity
-    read_energy_pj_per_bit: PositiveQuantity
-    write_energy_pj_per_bit: PositiveQuantity
-    write_bandwidth_gb_per_s: PositiveQuantity | None = None
-    latency_ns: Quantity | None = None
-    burst_bytes: Geometry = 1
 
 
 class OperationCycles(Part):
