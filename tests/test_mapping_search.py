@@ -16,10 +16,14 @@ from hypothesis import strategies as st
 from priced_chip import WIDE_PORT_BYTES, priced_chip
 from walk import walk
 
-from accelsim.chip import Chip
+from accelsim.chip import Chip, load_chip
 from accelsim.cost import price_layer
 from accelsim.mapping import Plan, plan_gemm
+from accelsim.mapping.appraisal import Appraiser
+from accelsim.mapping.partition import count_plan
+from accelsim.mapping.tiling import Tile, first_pass_bytes, operand_loads
 from accelsim.operations import Gemm, LayerWork, Tensor
+from accelsim.storage import shipped
 
 OBJECTIVES = ("latency", "energy", "edp")
 
@@ -140,6 +144,25 @@ def test_no_walked_plan_is_faster(tmp_path_factory: pytest.TempPathFactory, data
     plan = plan_gemm(gemm, chip)
     walked = [walked_cycles(each) for each in arrangements(gemm, chip, plan)]
     assert walked_cycles(plan) == min(walked)
+
+
+@pytest.mark.parametrize("name", shipped("arch_configs"))
+def test_the_search_appraises_as_cost_prices(name: str) -> None:
+    """A lone GEMM of any shipped chip: the same cycles and, but for the MACs, the same attojoules."""
+    chip = load_chip(name)
+    mode = chip.array.modes[0]
+    a_format, b_format = mode.operands[0]
+    for m, k, n, out in ((9, 400, 16, "parameter"), (800, 288, 64, "stream"), (3000, 300, 1000, "saved")):
+        gemm = replace(gemm_of(m, k, n, out=out), a_format=a_format, b_format=b_format)
+        plan = plan_gemm(gemm, chip)
+        tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
+        first = first_pass_bytes(gemm, plan, chip)
+        appraiser = Appraiser(gemm, chip, mode, plan.sum_bits)
+        found = appraiser.appraise(count_plan(plan), operand_loads(m, k, n, tile), first)
+        work = LayerWork(gemm.layer, "conv2d", gemm.phase, gemms=(gemm,))
+        cost = price_layer(work, {gemm: plan}, chip)
+        assert found.total_cycles == cost.time.total_cycles
+        assert found.energy_aj - gemm.macs * plan.energy_aj_per_mac == cost.energy.total_aj - cost.energy.mac
 
 
 def walked_cycles(plan: Plan) -> int:

@@ -54,13 +54,13 @@ def test_pieces_of_codes_have_the_defined_bits(
 
 @settings(max_examples=30, deadline=None)
 @given(
-    name=st.sampled_from(["dlfloat16", "fp16"]),
+    name=st.sampled_from(["dlfloat16", "fp16", "bf16", "fp32"]),
     spread=st.sampled_from([0, 3, 7]),
     splits=st.integers(2, 9),
     seed=st.integers(0, 999),
 )
 def test_pieces_of_wide_numbers_have_the_defined_bits(name: str, spread: int, splits: int, seed: int) -> None:
-    """16-bit operands whose sums round at every step, cancel, and overflow where the spread is large."""
+    """Operands whose sums round at every step, cancel, and overflow where the spread is large."""
     rule = Accumulation(1, 8, name, k_splits=splits)
     check(rule, numbers(seed, name, (4, 64), spread), numbers(seed + 1, name, (64, 5), spread))
 

@@ -2,7 +2,8 @@
 
 A GEMM is appraised alone, as the only work of its layer: operands, result and partial sums, no vector
 unit. The rules of traffic, time and energy are those of `accelsim.cost`, which prices whole layers from
-finished plans and cannot be seen from here; a test holds the two equal.
+finished plans and cannot be seen from here; a test holds the two equal. Only a MAC costs here what the
+chip's file says, whatever its operands do: that is the same for every mapping.
 """
 
 from __future__ import annotations

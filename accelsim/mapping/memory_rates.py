@@ -54,11 +54,12 @@ class MemoryRates:
         word, so that the banks' sum is what limits them. What the network between cores lets through limits
         all of it together.
         """
+        network = self._network_cycles_a_byte
         return max(
             ceil_div(read_bytes + write_bytes, self._both),
             ceil_div(read_bytes, self._read),
             ceil_div(write_bytes, self._write),
-            _up((read_bytes + write_bytes) * self._network_cycles_a_byte),
+            ceil_div((read_bytes + write_bytes) * network.numerator, network.denominator),
         )
 
 
