@@ -10,11 +10,12 @@ import pytest
 from accelsim.chip import load_chip
 from accelsim.errors import InputError
 from accelsim.validation.row_stationary import (
+    Mapping,
     Placement,
     Shape,
-    channels_held,
-    choose_block,
-    filters_held,
+    choose,
+    mappings,
+    moved_aj,
     placements,
     row_stationary_layers,
 )
@@ -59,18 +60,30 @@ def test_sets_fit_on_the_array_without_sharing_a_pe(kernel: int) -> None:
         assert any(row >= rows for row, _ in more)
 
 
-def test_stream_cycles_equal_a_schedule_written_out() -> None:
-    """Primitives dealt out to sets in turn, strip by strip: the longest queue is the closed form."""
-    one = shape()
-    for placement in placements(one, 6, 4):
-        strips = math.ceil(one.rows_out / placement.strip)
-        cycles = 0
-        for _ in range(one.samples):
-            pairs = [(f, c) for f in range(one.filters) for c in range(one.channels)]
-            while pairs:
-                pairs = pairs[placement.sets :]
-                cycles += strips * one.kernel * one.cols_out
-        assert placement.stream_cycles(one) == cycles
+def test_cycles_equal_passes_written_out() -> None:
+    """Every mapping of a small layer, pass by pass: computing, waiting for sums, loading filters."""
+    chip = load_chip("eyeriss")
+    store = chip.array.local_store
+    assert store is not None
+    one = shape(groups=2)
+    for mapping in mappings(one, chip, store):
+        computing = waiting = loaded = passes = 0
+        for _group in range(one.groups):
+            for first in range(0, one.samples, mapping.block_samples):
+                for _strip in range(0, one.rows_out, mapping.strip):
+                    loaded += one.weights
+                    for _sample in range(first, min(first + mapping.block_samples, one.samples)):
+                        for _filter in range(0, one.filters, mapping.filters * mapping.sets):
+                            for _channel in range(0, one.channels, mapping.channels):
+                                busy = mapping.filters * mapping.channels * one.kernel * one.cols_out
+                                sums = mapping.filters * mapping.sets * mapping.strip * one.cols_out
+                                computing += busy
+                                waiting += max(-(-sums // store.sum_words_per_cycle) - busy, 0)
+                                passes += 1
+        assert mapping.stream_cycles() == computing
+        assert mapping.waiting_cycles(store) == waiting
+        assert mapping.passes * one.groups == passes
+        assert mapping.loading_cycles(store) == pytest.approx(loaded / store.filter_words_per_cycle, abs=2)
 
 
 def test_a_kernel_that_is_too_high_is_refused() -> None:
@@ -80,25 +93,48 @@ def test_a_kernel_that_is_too_high_is_refused() -> None:
 
 
 def test_published_mapping_of_alexnet_is_found() -> None:
-    """Filters and channels a PE holds are those that the chip's designers list: 16 and 1, 2, 4, 4, 4."""
-    store = load_chip("eyeriss").array.local_store
-    assert store is not None
-    kernels = {11: 1, 5: 2, 3: 4}
-    for kernel, channels in kernels.items():
-        one = shape(kernel=kernel, filters=64, channels=48)
-        assert (filters_held(one, store), channels_held(one, store)) == (16, channels)
+    """The search finds what the chip's designers list for conv1 to conv3 (JSSC 2017, Table III)."""
+    layers = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), load_chip("eyeriss"))
+    found = [
+        (m.block_filters, m.block_samples, m.strip, m.filters, m.channels, m.sets)
+        for m in (layer.mapping for layer in layers[:3])
+    ]
+    assert found == [(96, 1, 7, 16, 1, 2), (64, 1, 27, 16, 2, 1), (64, 4, 13, 16, 4, 4)]
 
 
-def test_a_block_fits_and_no_other_moves_less() -> None:
-    """The block's sums and inputs fit into the buffer, and the walk over samples finds none cheaper."""
-    store = load_chip("eyeriss").array.local_store
+def test_the_mapping_fits_and_none_costs_less() -> None:
+    """Sums and inputs of its block fit into the buffer; every other mapping takes at least the energy."""
+    chip = load_chip("eyeriss")
+    store = chip.array.local_store
     assert store is not None
     one = shape(samples=4, filters=64, channels=16, rows_in=15, cols_in=15, rows_out=13, cols_out=13)
-    buffer_words = 12_000
-    block = choose_block(one, 13, store, buffer_words)
-    inputs = block.samples * 15 * 15 * channels_held(one, store)
-    assert inputs + block.samples * block.filters * 13 * 13 <= buffer_words
-    assert block.dram_words <= choose_block(one, 13, store, buffer_words // 2).dram_words
+    best = choose(one, chip, store)
+    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    for mapping in mappings(one, chip, store):
+        inputs = mapping.channels * mapping.rows_in * one.cols_in
+        sums = mapping.block_filters * mapping.strip * one.cols_out
+        assert mapping.block_samples * (inputs + sums) <= buffer_words
+        assert mapping.channels * mapping.filters * one.kernel <= store.filter_words
+        assert moved_aj(best, chip, store) <= moved_aj(mapping, chip, store)
+
+
+def test_traffic_of_a_mapping_by_hand() -> None:
+    """Two strips of 3 rows that share 2, two blocks of filters, three of samples."""
+    mapping = Mapping(shape(), strip=3, sets=1, filters=2, channels=2, block_samples=1, block_filters=3)
+    inputs = 3 * (2 * 5) * 9 * 4
+    outputs = 3 * 5 * 7 * 6
+    assert mapping.dram_words() == inputs * 2 + 6 * 4 * 9 * 2 * 3 + outputs
+    assert mapping.buffer_words() == (inputs * 3 + outputs, outputs * 2)
+
+
+def test_a_row_that_does_not_fit_is_refused() -> None:
+    """One output row must fit into the global buffer with its inputs."""
+    chip = load_chip("eyeriss")
+    store = chip.array.local_store
+    assert store is not None
+    wide = shape(cols_in=60_000, cols_out=59_998)
+    with pytest.raises(InputError, match="not even one output row of 59998 fits into 97 KiB"):
+        choose(wide, chip, store)
 
 
 def test_macs_and_latency_of_a_whole_network() -> None:

@@ -71,13 +71,17 @@ class ActivityModel(Part):
 
 
 class LocalStore(Part):
-    """What a PE of a row-stationary array holds, in words, and the bus that fills it with filters."""
+    """What a PE of a row-stationary array holds, in words, and the buses from the global buffer.
+
+    ``sum_words_per_cycle``: sums to the array, and as many back, in one cycle.
+    """
 
     word_bytes: int = Field(ge=1, le=8)
     input_words: int = Field(ge=1, le=2**16)
     filter_words: int = Field(ge=1, le=2**16)
     sum_words: int = Field(ge=1, le=2**16)
     filter_words_per_cycle: int = Field(ge=1, le=2**12)
+    sum_words_per_cycle: int = Field(ge=1, le=2**12)
 
 
 class MacArray(Part):

@@ -3,29 +3,33 @@
 The dataflow of Eyeriss (Chen et al., ISCA 2016, section V; JSSC 2017, section IV). A PE slides one kernel
 row over one input row: ``kernel`` x ``cols_out`` MACs. A *set* of ``kernel`` x ``strip`` PEs does ``strip``
 output rows of one filter and channel; kernel rows lie down the array, output rows across it, and a strip
-longer than the array is wide lies in segments one above the other. As many sets as fit work side by side on
-other filters and channels. So one sample takes
+longer than the array is wide lies in segments one above the other. As many sets as fit work side by side,
+each on filters of its own, and a PE works on ``filters`` and ``channels`` in turn, whose rows it holds. So
+the sums of ``filters`` x sets filters are added up over ``channels`` channels in one *pass*; samples,
+strips and the rest of filters and channels follow pass by pass, each of which takes the longest of
 
-    ceil(filters channels_per_group / sets) strips kernel cols_out
+- filters channels kernel cols_out cycles per sample, in which the PEs compute, and
+- filters sets strip cols_out / ``sum_words_per_cycle`` per sample, in which sums come and go;
 
-cycles, strips being ceil(rows_out / strip). Filters do not overlap with computing, since a PE holds them
-once: each weight enters over a bus of ``filter_words_per_cycle`` once per strip and per block of samples.
+filters are loaded before, ``filter_words_per_cycle`` at a time, once per strip and block of samples.
 
-A block is the samples and filters that are worked on together, the latter in multiples of what a PE holds.
-Inputs cross DRAM once per block of filters, weights once per strip and block of samples, outputs once; the
-sums and inputs of a block must fit into the global buffer. The block moves the fewest words, the strip costs
-the least energy with DRAM's, which is what the chip was made for. Nothing is compressed.
+A *block* is the samples and filters whose sums wait in the global buffer, beside the inputs of one pass;
+they must fit. Inputs cross DRAM once per block's filters, rows that two strips share twice; weights once
+per strip and block's samples; outputs once. In the global buffer inputs are read once per filters held in
+the array, sums go out and back once per pass. Per kernel row of MACs one sum moves between PEs; four words
+are accessed inside a PE per MAC, which the mode's energy per MAC includes. A zero input saves a share of a
+MAC's energy. Nothing is compressed.
 
-Words accessed: per MAC four in the PE (input, weight, sum out and back), which the mode's energy per MAC
-includes; per kernel row of MACs one sum between PEs (operand buffer energy); in the global buffer inputs
-once per filters held in the array, sums out and back once per channels held. A zero input saves a share of
-a MAC's energy.
+All of this is chosen for the least energy with DRAM's, as the chip's designers do: for AlexNet it finds the
+mapping that they publish (JSSC 2017, Table III).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from accelsim.chip import Chip, LocalStore
 from accelsim.cost.energy import static_energy_aj
@@ -39,7 +43,7 @@ from accelsim.workload import Workload
 
 @dataclass(frozen=True)
 class Shape:
-    """One group of a convolution: filters x channels, kernel rows and columns, output rows and columns."""
+    """A convolution; ``filters`` and ``channels`` are those of one group."""
 
     samples: int
     groups: int
@@ -58,9 +62,14 @@ class Shape:
         return self.filters * self.channels * self.kernel**2
 
     @property
+    def outputs(self) -> int:
+        """Results of one group, all samples."""
+        return self.samples * self.rows_out * self.cols_out * self.filters
+
+    @property
     def macs(self) -> int:
         """Products of all groups and samples."""
-        return self.samples * self.groups * self.weights * self.rows_out * self.cols_out
+        return self.groups * self.outputs * self.channels * self.kernel**2
 
 
 @dataclass(frozen=True)
@@ -70,23 +79,83 @@ class Placement:
     strip: int
     sets: int
 
-    def strips(self, shape: Shape) -> int:
-        """How many strips the output rows make."""
-        return ceil_div(shape.rows_out, self.strip)
-
-    def stream_cycles(self, shape: Shape) -> int:
-        """Cycles in which the PEs compute, all groups and samples."""
-        primitives = ceil_div(shape.filters * shape.channels, self.sets) * self.strips(shape)
-        return shape.samples * shape.groups * primitives * shape.kernel * shape.cols_out
-
 
 @dataclass(frozen=True)
-class Block:
-    """Samples and filters worked on together, and the words that cross DRAM for it (one group)."""
+class Mapping:
+    """How a convolution runs; the words are those of the module's text."""
 
-    samples: int
+    shape: Shape
+    strip: int
+    sets: int
     filters: int
-    dram_words: int
+    channels: int
+    block_samples: int
+    block_filters: int
+
+    @property
+    def strips(self) -> int:
+        """Strips of one image."""
+        return ceil_div(self.shape.rows_out, self.strip)
+
+    @property
+    def rows_in(self) -> int:
+        """Input rows that a strip needs."""
+        return (self.strip - 1) * self.shape.stride + self.shape.kernel
+
+    @property
+    def array_filters(self) -> int:
+        """Filters in the array at once."""
+        return min(self.filters * self.sets, self.shape.filters)
+
+    @property
+    def sample_blocks(self) -> int:
+        """Blocks that the samples make."""
+        return ceil_div(self.shape.samples, self.block_samples)
+
+    @property
+    def rounds(self) -> int:
+        """Passes that add to the same sums."""
+        return ceil_div(self.shape.channels, self.channels)
+
+    @property
+    def passes(self) -> int:
+        """Passes of one group, each over one sample."""
+        across = ceil_div(self.shape.filters, self.filters * self.sets)
+        return self.shape.samples * self.strips * across * self.rounds
+
+    def stream_cycles(self) -> int:
+        """Cycles in which the PEs compute, all groups."""
+        once = self.filters * self.channels * self.shape.kernel * self.shape.cols_out
+        return self.shape.groups * self.passes * once
+
+    def waiting_cycles(self, store: LocalStore) -> int:
+        """Cycles in which they wait for sums, all groups."""
+        words = self.filters * self.sets * self.strip * self.shape.cols_out
+        once = self.filters * self.channels * self.shape.kernel * self.shape.cols_out
+        wait = max(ceil_div(words, store.sum_words_per_cycle) - once, 0)
+        return self.shape.groups * self.passes * wait
+
+    def loading_cycles(self, store: LocalStore) -> int:
+        """Cycles in which filters are loaded, all groups."""
+        words = self.shape.weights * self.strips * self.sample_blocks
+        return self.shape.groups * ceil_div(words, store.filter_words_per_cycle)
+
+    def input_words(self) -> int:
+        """Inputs of one group and all samples, with the rows that strips share."""
+        rows = max(self.strips * self.rows_in, self.shape.rows_in)
+        return self.shape.samples * rows * self.shape.cols_in * self.shape.channels
+
+    def dram_words(self) -> int:
+        """Words over DRAM, all groups."""
+        inputs = self.input_words() * ceil_div(self.shape.filters, self.block_filters)
+        weights = self.shape.weights * self.strips * self.sample_blocks
+        return self.shape.groups * (inputs + weights + self.shape.outputs)
+
+    def buffer_words(self) -> tuple[int, int]:
+        """Words read from and written into the global buffer, all groups."""
+        inputs = self.input_words() * ceil_div(self.shape.filters, self.filters * self.sets)
+        reads = inputs + self.shape.outputs * (self.rounds - 1)
+        return self.shape.groups * reads, self.shape.groups * self.shape.outputs * self.rounds
 
 
 @dataclass(frozen=True)
@@ -94,18 +163,14 @@ class RowStationaryLayer:
     """What one convolution costs."""
 
     name: str
+    mapping: Mapping
     macs: int
     stream_cycles: int
-    filter_cycles: int
+    cycles: int
     ideal_cycles: Fraction
     dram_bytes: int
     on_chip_aj: Fraction
     dram_aj: int
-
-    @property
-    def cycles(self) -> int:
-        """Computing and loading of filters, one after the other."""
-        return self.stream_cycles + self.filter_cycles
 
 
 def placements(shape: Shape, rows: int, cols: int) -> list[Placement]:
@@ -125,37 +190,44 @@ def placements(shape: Shape, rows: int, cols: int) -> list[Placement]:
     return found
 
 
-def choose_block(shape: Shape, strip: int, store: LocalStore, buffer_words: int) -> Block:
-    """The block of least DRAM traffic that fits; the smallest there is if none does."""
-    held = min(filters_held(shape, store), shape.filters)
-    input_rows = (strip - 1) * shape.stride + shape.kernel
-    strips = ceil_div(shape.rows_out, strip)
-    blocks = []
-    for samples in range(1, shape.samples + 1):
-        inputs = samples * input_rows * shape.cols_in * channels_held(shape, store)
-        room = (buffer_words - inputs) // (samples * strip * shape.cols_out)
-        filters = min(max(room // held, 1) * held, shape.filters)
-        if room >= filters or samples == 1:
-            blocks.append(Block(samples, filters, _dram_words(shape, samples, filters, strips)))
-    return min(blocks, key=lambda block: block.dram_words)
+def held(shape: Shape, store: LocalStore) -> list[tuple[int, int]]:
+    """(filters, channels) that a PE can hold: channels divide the layer's, filters are powers of two."""
+    most_channels = max(store.input_words // shape.kernel, 1)
+    found = []
+    for channels in range(1, min(most_channels, shape.channels) + 1):
+        if shape.channels % channels == 0:
+            most = min(store.filter_words // (shape.kernel * channels), store.sum_words)
+            found += [(1 << power, channels) for power in range(max(most, 1).bit_length())]
+    return found
 
 
-def _dram_words(shape: Shape, samples: int, filters: int, strips: int) -> int:
-    inputs = shape.samples * shape.rows_in * shape.cols_in * shape.channels
-    outputs = shape.samples * shape.rows_out * shape.cols_out * shape.filters
-    sample_blocks = ceil_div(shape.samples, samples)
-    return inputs * ceil_div(shape.filters, filters) + shape.weights * sample_blocks * strips + outputs
+def mappings(shape: Shape, chip: Chip, store: LocalStore) -> Iterator[Mapping]:
+    """All mappings whose blocks fit, each with the most filters that do."""
+    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    for place in placements(shape, chip.array.rows, chip.array.cols):
+        for filters, channels in held(shape, store):
+            sets = min(place.sets, ceil_div(shape.filters, filters))
+            for samples in range(1, shape.samples + 1):
+                one = Mapping(shape, place.strip, sets, filters, channels, samples, filters * sets)
+                inputs = channels * one.rows_in * shape.cols_in
+                room = (buffer_words // samples - inputs) // (place.strip * shape.cols_out)
+                block = room // (filters * sets) * filters * sets
+                if block > 0:
+                    yield Mapping(
+                        shape, place.strip, sets, filters, channels, samples, min(block, shape.filters)
+                    )
 
 
-def channels_held(shape: Shape, store: LocalStore) -> int:
-    """Channels that a PE works on in turn: kernel rows of inputs that its store holds."""
-    return max(min(store.input_words // shape.kernel, shape.channels), 1)
-
-
-def filters_held(shape: Shape, store: LocalStore) -> int:
-    """Filters that a PE works on in turn: it holds their rows and one sum of each; a power of two."""
-    most = min(store.filter_words // (shape.kernel * channels_held(shape, store)), store.sum_words)
-    return 1 << max(most, 1).bit_length() - 1
+@cache
+def choose(shape: Shape, chip: Chip, store: LocalStore) -> Mapping:
+    """The mapping of least energy, DRAM's included. Raises `InputError` if none fits."""
+    found = min(mappings(shape, chip, store), key=lambda each: moved_aj(each, chip, store), default=None)
+    if found is None:
+        capacity = chip.scratchpad.capacity_kib
+        raise InputError(
+            f"row stationary: not even one output row of {shape.cols_out} fits into {capacity} KiB"
+        )
+    return found
 
 
 def row_stationary_layers(
@@ -176,7 +248,7 @@ def row_stationary_layers(
 
 
 def layer_shape(leaf: Leaf, samples: int) -> Shape:
-    """The shape of a convolution, one group."""
+    """The shape of a convolution."""
     layer = leaf.layer
     assert isinstance(layer, Conv2d)
     rows_in, cols_in, channels = leaf.site.input_shape
@@ -191,50 +263,41 @@ def layer_shape(leaf: Leaf, samples: int) -> Shape:
 def _layer(
     leaf: Leaf, samples: int, chip: Chip, store: LocalStore, zeros: Zeros | None
 ) -> RowStationaryLayer:
-    """The layer in the placement of least energy, DRAM included; of equals the one of fewer strips."""
-    shape = layer_shape(leaf, samples)
-    saved = zeros.share.get(leaf.site.name, 0.0) * zeros.energy_saved if zeros else 0.0
-    found = [
-        _placed(leaf.site.name, shape, placement, chip, store, saved)
-        for placement in reversed(placements(shape, chip.array.rows, chip.array.cols))
-    ]
-    return min(found, key=lambda layer: layer.on_chip_aj + layer.dram_aj)
-
-
-def _placed(
-    name: str, shape: Shape, placement: Placement, chip: Chip, store: LocalStore, saved: float
-) -> RowStationaryLayer:
-    block = choose_block(
-        shape, placement.strip, store, chip.scratchpad.capacity_kib * 1024 // store.word_bytes
-    )
-    loads = ceil_div(shape.samples, block.samples) * placement.strips(shape) * shape.groups
-    stream = placement.stream_cycles(shape)
-    filter_cycles = ceil_div(shape.weights * loads, store.filter_words_per_cycle)
-    dram_bytes = shape.groups * block.dram_words * store.word_bytes
-    dynamic = _dynamic_aj(shape, placement, chip, store, saved)
+    name, shape = leaf.site.name, layer_shape(leaf, samples)
+    saved = zeros.share.get(name, 0.0) * zeros.energy_saved if zeros else 0.0
+    mapping = choose(shape, chip, store)
+    mac_aj = attojoules(chip.array.modes[0].energy_pj_per_mac.value) * shape.macs * (1 - Fraction(saved))
+    dram_aj = _dram_aj(mapping, chip, store)
     return RowStationaryLayer(
         name=name,
+        mapping=mapping,
         macs=shape.macs,
-        stream_cycles=stream,
-        filter_cycles=filter_cycles,
+        stream_cycles=mapping.stream_cycles(),
+        cycles=_cycles(mapping, store),
         ideal_cycles=Fraction(shape.macs, chip.array.rows * chip.array.cols),
-        dram_bytes=dram_bytes,
-        on_chip_aj=dynamic + static_energy_aj(stream + filter_cycles, chip),
-        dram_aj=8 * dram_bytes * attojoules(chip.dram.read_energy_pj_per_bit.value),
+        dram_bytes=mapping.dram_words() * store.word_bytes,
+        on_chip_aj=mac_aj + moved_aj(mapping, chip, store) - dram_aj,
+        dram_aj=dram_aj,
     )
 
 
-def _dynamic_aj(shape: Shape, placement: Placement, chip: Chip, store: LocalStore, saved: float) -> Fraction:
-    """Energy of MACs with their local words, of sums between PEs, and of the global buffer."""
-    (mode, *_) = chip.array.modes
-    mac = attojoules(mode.energy_pj_per_mac.value) * shape.macs * (1 - Fraction(saved))
-    between = Fraction(shape.macs, shape.kernel * channels_held(shape, store)) * store.word_bytes
-    network = between * attojoules(chip.operand_buffer.energy_pj_per_byte.value)
-    inputs = shape.samples * shape.rows_in * shape.cols_in * shape.channels
-    reads = inputs * ceil_div(shape.filters, filters_held(shape, store) * placement.sets)
-    outputs = shape.samples * shape.rows_out * shape.cols_out * shape.filters
-    rounds = ceil_div(shape.channels, channels_held(shape, store))
-    pad = chip.scratchpad
-    words = (reads + outputs * (rounds - 1)) * attojoules(pad.read_energy_pj_per_byte.value)
-    words += outputs * rounds * attojoules(pad.write_energy_pj_per_byte.value)
-    return mac + network + shape.groups * words * store.word_bytes
+def _cycles(mapping: Mapping, store: LocalStore) -> int:
+    return mapping.loading_cycles(store) + mapping.stream_cycles() + mapping.waiting_cycles(store)
+
+
+def _dram_aj(mapping: Mapping, chip: Chip, store: LocalStore) -> int:
+    per_byte = 8 * attojoules(chip.dram.read_energy_pj_per_bit.value)
+    return mapping.dram_words() * store.word_bytes * per_byte
+
+
+def moved_aj(mapping: Mapping, chip: Chip, store: LocalStore) -> int:
+    """All energy but that of the MACs, which no mapping changes."""
+    reads, writes = mapping.buffer_words()
+    pad, between = chip.scratchpad, mapping.shape.macs // (mapping.shape.kernel * mapping.channels)
+    words = (
+        reads * attojoules(pad.read_energy_pj_per_byte.value)
+        + writes * attojoules(pad.write_energy_pj_per_byte.value)
+        + between * attojoules(chip.operand_buffer.energy_pj_per_byte.value)
+    )
+    static = static_energy_aj(_cycles(mapping, store), chip)
+    return words * store.word_bytes + static + _dram_aj(mapping, chip, store)
