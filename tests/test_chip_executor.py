@@ -10,9 +10,11 @@ import pytest
 from oracles import quantise
 
 from accelsim.chip import load_chip
+from accelsim.datapath.edge import EdgeOperand
 from accelsim.mapping import Planner
-from accelsim.recipe import load_recipe
-from accelsim.run.chip_executor import CLIP, ChipExecutor
+from accelsim.numerics.formats import number_format
+from accelsim.recipe import DynamicLossScale, load_recipe
+from accelsim.run.chip_executor import CLIP, NETWORK, ChipExecutor
 from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
 
@@ -216,3 +218,96 @@ def test_dropout_masks_follow_seed_step_layer_and_turn() -> None:
     chip.state.step += 1
     assert (chip.dropout_mask("layer", (100, 50), 0.25) != mask).any()
     assert chip.dropout_mask("layer", (9,), 0.0).all()
+
+
+def with_recipe(name: str, **changes: Any) -> ChipExecutor:
+    """An executor with one quantised layer by another recipe, some of its keys changed."""
+    recipe = load_recipe(name)
+    recipe = recipe.model_copy(update=changes)
+    rules = recipe.rules((), (), 0.0, nonnegative=False)
+    parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
+    planner = executor()._planner
+    made = ChipExecutor(planner, recipe, {"layer": rules, "other": rules}, TrainingState(parameters))
+    made.begin(training=True)
+    return made
+
+
+def test_one_scale_for_the_network() -> None:
+    """With scope 'network' the first gradient sets the scale of all, and the largest of all layers votes."""
+    chip = with_recipe("ibm2020_fp4_global_scale")
+    chip.gradients("layer", np.float32([[1.0]]))
+    small = chip.gradients("other", np.float32([[0.001]]))[0]
+    assert chip.state.gradient_exponents == {NETWORK: 6}
+    assert small.scale == 2.0**-6
+    chip.gradients("other", np.float32([[3.0]]))
+    chip.end_of_update()
+    assert chip.state.gradient_exponents == {NETWORK: 5}
+
+
+def test_scales_by_the_maximum_need_no_memory() -> None:
+    """Weights, activations and gradients each take the step of their own extremes, anew each time."""
+    chip = with_recipe("linear_int4")
+    x = np.float32([[8.0, -4.0, 0.5]])
+    for operand in (chip.activation("layer", x), *chip.gradients("layer", x)):
+        assert (operand.format, operand.scale) == ("int4", float(number_format("dlfloat16").round(8 / 7)))
+        assert operand.array.tolist() == [[7, 16 - 4, 0]]
+    assert chip.weight("layer", (2, 2)).array.tolist() == [[4, 16 - 2], [7, 0]]
+    assert chip.state.gradient_exponents == {}
+    assert chip.activation_backward("layer", x) is x
+
+
+def test_stochastic_gradients_follow_step_and_turn() -> None:
+    """Both GEMMs take one drawing; another turn or step draws anew, and a repeated step the same."""
+    chip = with_recipe("luq2023")
+    dy = np.random.default_rng(1).normal(0, 1, (20, 30)).astype(np.float32)
+    first, weight = chip.gradients("layer", dy)
+    assert first is weight
+    assert (chip.gradients("layer", dy)[0].array != first.array).any()
+    chip.begin(training=True)
+    assert (chip.gradients("layer", dy)[0].array == first.array).all()
+    chip.begin(training=True)
+    chip.state.step += 1
+    assert (chip.gradients("layer", dy)[0].array != first.array).any()
+
+
+def test_samples_reach_the_array() -> None:
+    """With samples the dL/dW operand is drawn where it is multiplied, with the step of its maximum."""
+    chip = with_recipe("luq2023_smp")
+    for_input, for_weight = chip.gradients("layer", np.float32([[8.0, 1.0]]))
+    assert for_input.array.tolist() == [[7, 4]]
+    assert isinstance(for_weight, EdgeOperand)
+    assert (for_weight.samples, for_weight.scale, for_weight.format) == (2, 1.0, "fp4_e3m0")
+
+
+def test_block_operands_wait_for_their_product() -> None:
+    """Values travel as they are; weights in squares, gradients stochastic and turned by the transform."""
+    chip = with_recipe("nvfp4")
+    x = np.float32([[1.0, 2.0]])
+    weight, activation = chip.weight("layer", (2, 2)), chip.activation("layer", x)
+    gradients = chip.gradients("layer", x)
+    for operand in (weight, activation, *gradients):
+        assert isinstance(operand, EdgeOperand)
+        assert operand.format == "nvfp4"
+    assert isinstance(weight, EdgeOperand)
+    assert weight.square
+    assert [getattr(one, "signs", None) is None for one in gradients] == [True, False]
+    assert [getattr(one, "key", None) is None for one in (weight, activation, *gradients)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_a_dynamic_loss_scale() -> None:
+    """Halved, and no gradient handed on, where one is not finite; doubled at every interval."""
+    rule = DynamicLossScale(initial=1024.0, growth_interval=2)
+    chip = with_recipe("fp16_dlfloat", loss_scale=rule)
+    assert chip.loss_scale == 1024.0
+    for step, (gradient, scale) in enumerate([(1.0, 1024), (1.0, 2048), (math.inf, 1024), (1.0, 2048)], 1):
+        chip.begin(training=True)
+        chip.add_gradient("layer", "weight", np.float32([gradient]))
+        assert bool(chip.usable_gradients()) == math.isfinite(gradient)
+        chip.state.step = step
+        chip.end_of_update()
+        assert chip.loss_scale == scale
+    fixed = with_recipe("fp16_dlfloat")
+    fixed.add_gradient("layer", "weight", np.float32([math.inf]))
+    assert fixed.usable_gradients() == fixed.gradients_by_key

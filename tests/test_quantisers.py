@@ -251,3 +251,96 @@ def test_gradients_at_the_ends_of_single_precision(largest: float) -> None:
         scaled = [math.ldexp(float(value), exponent) for value in values]
         assert operand.array.tolist() == [quantise.radix4_code(value, odd) for value in scaled]
         assert operand.scale == 2.0**-exponent
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("name", ["int4", "uint4", "int8", "fp4_e3m0", "fp4_e2m1", "fp8_e5m2_ibm", "log5"])
+def test_the_largest_scale_just_fits(name: str, storage: str) -> None:
+    """The extremes fall on those of the format, but for the rounding of the step to storage."""
+    fmt = number_format(name)
+    low = 0 if not fmt.signed else -3
+    values = np.random.default_rng(2).uniform(low, 5, 300).astype(np.float32)
+    step = quantisers.largest_scale(values, fmt, storage)
+    wanted = max(Fraction(float(values.max())) / Fraction(fmt.max_value), 0)
+    if fmt.signed:
+        wanted = max(wanted, Fraction(float(values.min())) / Fraction(fmt.min_value))
+    assert step == formats.decode(storage, formats.encode(storage, Fraction(float(wanted))))
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [], [math.nan, 1.0], [math.inf, 1.0], [-math.inf]])
+def test_scales_of_nothing_and_of_what_is_not_finite(values: list[float]) -> None:
+    """There the scale is 1."""
+    array = np.float32(values)
+    assert quantisers.largest_scale(array, number_format("int4"), "bf16") == 1.0
+    assert quantisers.power_scale(array, number_format("int4")) == 1.0
+
+
+def test_power_scale_is_the_smallest_power_that_fits() -> None:
+    """Nothing saturates, and with half the scale something would."""
+    fmt = number_format("log5")
+    for largest in (1.0, 3.0, 128.0, 129.0, 2.0**-20, 0.75 * 2.0**-7):
+        step = quantisers.power_scale(np.float32([0.0, -largest]), fmt)
+        assert math.frexp(step)[0] == 0.5
+        assert largest / step <= fmt.max_value < 2 * largest / step
+
+
+@pytest.mark.parametrize("name", ["int4", "uint4", "fp4_e3m0", "fp4_e2m1", "fp8_e4m3_ibm"])
+@pytest.mark.parametrize("rounding", ["format", "nearest_even", "stochastic", "toward_zero"])
+def test_scaled_codes(name: str, rounding: str) -> None:
+    """Quotients in single precision, clipped, and rounded once by the format's definition."""
+    fmt = number_format(name)
+    values = np.random.default_rng(5).normal(0, 9, 500).astype(np.float32)
+    key = 11 if rounding == "stochastic" else None
+    operand = quantisers.scaled(values, fmt, 0.75, rounding, key)
+    quotients = np.clip(values / np.float32(0.75), fmt.min_value, fmt.max_value)
+    wanted = fmt.encode(quotients, None if rounding == "format" else rounding, key=key)
+    assert (operand.scale, operand.format) == (0.75, name)
+    assert (fmt.decode(operand.array) == fmt.decode(wanted)).all()
+
+
+def test_a_nan_becomes_zero_where_there_is_none() -> None:
+    """A run that diverges goes on; a format with a NaN keeps it."""
+    values = np.float32([math.nan, 1.0])
+    assert quantisers.cast(values, number_format("fp8_e5m2_ibm")).array.tolist()[0] == 0
+    fmt = number_format("fp8_e5m2")
+    assert np.isnan(fmt.decode(quantisers.cast(values, fmt).array)[0])
+    assert quantisers.scaled(values, number_format("int4"), 1.0).array.tolist() == [0, 1]
+    assert quantisers.scaled(values, number_format("fp4_e2m1"), 1.0, "stochastic", 1).array.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "top"), [("fp4_r4_even", 64), ("fp4_e3m0", 8), ("fp4_r16", 4096), ("fp4_e2m1", 4)]
+)
+def test_gradscale_of_other_formats(name: str, top: float) -> None:
+    """The largest gradient is held in the highest binade of the format, whatever its radix."""
+    fmt = number_format(name)
+    assert quantisers.gradscale_top(fmt) == top
+    for largest in (0.3, 1.0, 17.0, 2.0**-30):
+        exponent = quantisers.first_gradscale(largest, top)
+        assert top / 2 < math.ldexp(largest, exponent) <= top
+        votes = [quantisers.gradscale_vote(largest, exponent + move, top) for move in (-1, 0, 1)]
+        assert votes == [1, 0, -1]
+
+
+def test_gradients_of_other_formats() -> None:
+    """Scaled by a power of two, rounded by the format, undone by the scale."""
+    values = np.random.default_rng(6).normal(0, 1, 400).astype(np.float32)
+    for name in ("fp4_e3m0", "fp4_r8", "fp8_e5m2_ibm", "dlfloat16"):
+        fmt = number_format(name)
+        operand = quantisers.gradient_codes(values, fmt, 3)
+        wanted = fmt.round(np.clip(values * 8.0, fmt.min_value, fmt.max_value))
+        got = fmt.decode(operand.array) if fmt.bits <= 8 else operand.array
+        assert (got == wanted).all()
+        assert operand.scale == 0.125
+
+
+def test_the_threshold_of_radix_4() -> None:
+    """With 2.0 a magnitude becomes 4**n from 4**n / 2 on; with 1.6 from the arithmetic middle on."""
+    fmt = number_format("fp4_r4_even")
+    for threshold, ties in ((1.6, 0.625), (2.0, 0.5)):
+        for power in (-3, 0, 2):
+            edge = ties * 4.0**power
+            near = np.float32([np.nextafter(np.float32(edge), np.float32(0)), edge])
+            codes = quantisers.gradient_codes(near, fmt, 0, threshold=threshold).array
+            below = 4.0 ** (power - 1) if power > -3 else 0.0
+            assert fmt.decode(codes).tolist() == [below, 4.0**power]
