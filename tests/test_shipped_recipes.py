@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import accelsim
 from accelsim.chip import load_chip
 from accelsim.errors import InputError
 from accelsim.numerics.formats import number_format
+from accelsim.numerics.quantise import round_to
+from accelsim.operations import LayerWork
+from accelsim.program import compile_program
 from accelsim.program.formats import site_rules
 from accelsim.recipe import Recipe, SiteRules, load_recipe
 from accelsim.storage import resource_dir, shipped
@@ -125,3 +131,55 @@ def test_the_radixes_differ_in_the_gradient_format_alone() -> None:
         )
         assert other.gradient.scale == paper.gradient.scale
         assert number_format(other.gradient.input_format).radix == radix
+
+
+def test_samples_and_transforms_are_counted() -> None:
+    """Two samples run every 4-bit dL/dW GEMM twice; the transform passes both operands of each."""
+    workload = load_workload("letters_mlp")
+
+    def updates(name: str) -> dict[str, LayerWork]:
+        works = compile_program(workload, load_recipe(name)).works
+        return {work.layer: work for work in works if work.phase == "update" and work.gemms}
+
+    once, twice = updates("luq2023"), updates("luq2023_smp")
+    assert [len(work.gemms) for work in once.values()] == [1, 1, 1, 1]
+    assert [len(work.gemms) for work in twice.values()] == [1, 2, 2, 1]
+    gemm = once["linear2"].gemms[0]
+    added = [work for work in twice["linear2"].vector_work if work not in once["linear2"].vector_work]
+    assert [(work.function, work.elements) for work in added] == [
+        ("gradient_codes", gemm.b.elements),
+        ("sample_mean", gemm.out.elements),
+    ]
+    turned, plain = updates("nvfp4")["linear2"].vector_work, updates("mxfp4")["linear2"].vector_work
+    (extra,) = [work for work in turned if work not in plain]
+    assert (extra.function, extra.elements) == ("hadamard", gemm.a.elements + gemm.b.elements)
+
+
+def test_tensors_of_block_formats_have_their_scales() -> None:
+    """Bytes in memory are 4.25 and 4.5 bits an element, rounded up to whole bytes per tensor."""
+    for name, bits in (("mxfp4", Fraction(17, 4)), ("nvfp4", Fraction(9, 2))):
+        program = compile_program(load_workload("letters_mlp"), load_recipe(name))
+        gemm = next(gemm for gemm in program.gemms if gemm.a_format == name)
+        assert gemm.a.bits == bits
+        assert gemm.a.size_bytes == -(-gemm.a.elements * bits // 8)
+
+
+def test_a_chip_may_store_fixed_point(tmp_path: Path) -> None:
+    """The vector unit's storage is a 16-bit format; another width is refused with what is allowed."""
+    text = (resource_dir("arch_configs") / "fixed16_training.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        text.replace("storage_format: fixed16_4_12", "storage_format: fixed8_4_4"), encoding="utf-8"
+    )
+    with pytest.raises(InputError) as caught:
+        load_chip(path)
+    assert "vector_unit.storage_format: must be one of dlfloat16, fp16, bf16 or fixed16_<IL>_<FL>" in str(
+        caught.value
+    )
+
+
+def test_tensors_in_fixed_point_round_once() -> None:
+    """To the nearest step, half to even, saturating; what is not a number becomes zero."""
+    values = np.float32([0.0001, 1.5 * 2**-12, 2.5 * 2**-12, 9, -9, np.nan, np.inf, 1.25])
+    found = round_to(values, "fixed16_4_12").tolist()
+    assert found == [0, 2 * 2**-12, 2 * 2**-12, 8 - 2**-12, -8, 0, 8 - 2**-12, 1.25]

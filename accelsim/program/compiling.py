@@ -11,6 +11,7 @@ from accelsim.numerics.block_formats import stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
 from accelsim.program.formats import site_rules
+from accelsim.program.sampling import with_samples
 from accelsim.recipe import Recipe, SiteRules
 from accelsim.workload import Workload
 
@@ -74,7 +75,8 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     formats = {name: rule.formats for name, rule in rules.items()}
     works: list[LayerWork] = []
     for leaf in leaves:
-        layer_works = leaf.layer.work(leaf.site, batch, formats)
+        own = rules[leaf.layer.sites(leaf.site)[0].name]
+        layer_works = [with_samples(work, own) for work in leaf.layer.work(leaf.site, batch, formats)]
         works += _with_optimizer(leaf, layer_works, formats, workload)
     works += _loss_work(workload, batch, recipe.storage)
     forward = [work for work in works if work.phase == "forward"]
