@@ -91,6 +91,27 @@ def test_4_bits_train_every_site(tmp_path: Path, layers: str) -> None:
         assert scales <= set(chip.state.gradient_exponents)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "chip"),
+    [
+        ("ibm2019_hfp8", "hfp8_training"),
+        ("linear_int4", "fp4_training"),
+        ("luq2023", "luq_training"),
+        ("nvfp4", "mx_training"),
+    ],
+)
+@pytest.mark.parametrize("layers", [TRANSLATOR, MODEL], ids=["translator", "lstm"])
+def test_other_systems_train_the_same_networks(tmp_path: Path, layers: str, recipe: str, chip: str) -> None:
+    """Scales that change from one step of an LSTM to the next, blocks along K, stochastic gradients."""
+    workload = token_workload(tmp_path, layers, 9, 4 if layers == TRANSLATOR else 9)
+    y, gradients = step(workload, executor(workload, chip, recipe), IDS)
+    exact, wanted = step(workload, executor(workload, "fp16_training", "fp16_dlfloat"), IDS)
+    assert np.abs(y - exact).max() < np.abs(exact).max()
+    weights = [key for key in wanted if key.endswith("weight")]
+    found, true = (np.concatenate([one[key].ravel() for key in weights]) for one in (gradients, wanted))
+    assert np.dot(found, true) > 0.5 * np.linalg.norm(found) * np.linalg.norm(true)
+
+
 def test_an_operand_asked_for_again_is_not_remembered(tmp_path: Path) -> None:
     """The same codes by the same clip; the backward pass answers the call before."""
     chip = executor(token_workload(tmp_path, MODEL, 9, 9), "fp4_training", "ibm2020_fp4")

@@ -188,6 +188,26 @@ def test_saved_tensors_of_attention() -> None:
     }  # fmt: skip
 
 
+def test_vector_work_of_attention() -> None:
+    """Four operands and two gradients become codes, each product is scaled once, two passes of softmax."""
+    forward, backward = Attention(heads=2).work(Site("a", (5, 12)), 3, everywhere(QUANTISED))
+    rows, square = 3 * 5 * 4, 3 * 2 * 25
+    counts = Counter()
+    for work in (forward, backward):
+        for each in work.vector_work:
+            counts[work.phase, each.function] += each.elements
+    assert counts == {
+        ("forward", "activation_codes"): 3 * rows + square,
+        ("forward", "output_scale"): square + rows,
+        ("forward", "softmax"): square,
+        ("backward", "softmax_gradient"): square,
+        ("backward", "gradient_scale"): rows + square,
+        ("backward", "gradient_codes"): rows + square,
+        ("backward", "output_scale"): 3 * rows + square,
+        ("backward", "activation_clip"): 3 * rows + square,
+    }
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [

@@ -117,6 +117,27 @@ def test_saved_tensors_of_an_lstm() -> None:
     }  # fmt: skip
 
 
+def test_vector_work_of_an_lstm() -> None:
+    """One cell a state element: eight gate sums, the functions of five numbers, three products and a sum."""
+    works = {work.phase: work for work in Lstm(features=4).work(Site("a", (5, 3)), 2, everywhere(QUANTISED))}
+    cells = 2 * 5 * 4
+    counts = {(phase, each.function): each for phase, work in works.items() for each in work.vector_work}
+    cell = counts["forward", "lstm_cell"]
+    # a sigmoid is an add and two specials, tanh near or far from zero two adds, a multiply, two specials
+    assert (cell.elements, cell.adds, cell.specials) == (cells, 8 + 3 * 1 + 2 * 2 + 1, 5 * 2)
+    assert (cell.multiplies, cell.compares) == (2 * 1 + 3, 3 * 1 + 2 * 2)
+    assert counts["backward", "lstm_cell_gradient"].elements == cells
+    codes = [each.elements for each in works["forward"].vector_work if each.function == "activation_codes"]
+    assert codes == [2 * 5 * 3, cells]
+    converted = sum(
+        each.elements for work in works.values() for each in work.vector_work
+        if each.function == "gradient_codes"
+    )  # fmt: skip
+    assert converted == 2 * 4 * cells
+    weights = [each.elements for each in works["update"].vector_work if each.function == "weight_codes"]
+    assert weights == [3 * 16, 4 * 16]
+
+
 def test_an_lstm_of_a_workload(tmp_path: Path) -> None:
     """A file's two-layer language model: forget gates start at one, each layer stands once in each phase."""
     layers = "  - embedding: {tokens: 7, features: 6}\n" + 2 * "  - lstm: {features: 8}\n"
