@@ -120,7 +120,10 @@ def test_quick_commands_load_nothing_heavy(words: list[str]) -> None:
             ["estimate", "fp4_trainin", "fashion_cnn"],
             "unknown chip 'fp4_trainin' (did you mean 'fp4_training'?)",
         ),
-        (["estimate", "fp4_training", "fashion"], "unknown workload 'fashion' (did you mean 'fashion_cnn'?)"),
+        (
+            ["estimate", "fp4_training", "fashion_cn"],
+            "unknown workload 'fashion_cn' (did you mean 'fashion_cnn'?)",
+        ),
         (["plot", "no.json"], "no.json: cannot read the record: No such file or directory"),
     ],
 )
@@ -207,6 +210,7 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
     from accelsim.cost import Grid
     from accelsim.numerics.formats import NumberFormat
     from accelsim.recipe import Recipe
+    from accelsim.validation import Sheet
     from accelsim.workload.schema import WorkloadKeys
 
     keys = {
@@ -215,6 +219,7 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
         "recipe": set(Recipe.model_fields),
         "format": {field.name for field in dataclasses.fields(NumberFormat)},
         "grid": set(Grid.model_fields),
+        "sheet": set(Sheet.model_fields),
     }
     for kind, marks in MARKS.items():
         assert marks <= keys.pop(kind)

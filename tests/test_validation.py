@@ -161,6 +161,14 @@ def test_a_mistake_in_a_sheet_is_told_with_its_place(
     assert str(caught.value).startswith(f"{path}:")
 
 
+def test_check_knows_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`accelsim check` tells a sheet by its keys, and its mistakes too."""
+    assert main(["check", str(written(tmp_path))]) == 0
+    assert "sheet 'mine' is right" in capsys.readouterr().out
+    assert main(["check", str(written(tmp_path, old="status: predicted", new="status: guessed"))]) == 2
+    assert "figures[0].status" in capsys.readouterr().err
+
+
 def test_a_speedup_takes_what_it_needs(tmp_path: Path) -> None:
     """A quantity of one run takes no second one, and equal area needs modes for its GEMMs."""
     run = f"{{chip: rapid_core, gemm: {GEMM}}}"

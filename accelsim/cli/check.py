@@ -28,6 +28,7 @@ _LOADERS = {
     "recipe": ("accelsim.recipe", "load_recipe"),
     "format": ("accelsim.numerics.formats", "load_format"),
     "grid": ("accelsim.cost", "load_grid"),
+    "sheet": ("accelsim.validation", "load_sheet"),
 }
 # Keys that only a file of that kind has at its top.
 MARKS = {
@@ -36,6 +37,7 @@ MARKS = {
     "recipe": {"weight", "activation", "gradient", "high_precision", "storage", "master"},
     "format": {"bits", "kind", "exponent_bits", "fraction_bits", "radix", "bias", "signed"},
     "grid": {"carbon_g_per_kwh", "price_per_kwh", "currency", "pue"},
+    "sheet": {"row", "figures", "calibrations"},
 }
 
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "study": ("study", "Studies: many runs, one table, the figures."),
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "validate": ("validate", "Published measurements against the simulator's own figures."),
-    "cycles": ("cycles", "Compute cycles by the conventions of other simulators, beside ours."),
+    "cycles": ("cycles", "Compute cycles as other simulators count them, and ours."),
     "check": ("check", "Check chip, workload and recipe files."),
     "formats": ("formats", "Number formats, and any format's full code table."),
     "import": ("importing", "Write a model of another tool as a workload file."),

@@ -164,3 +164,8 @@ class Sheet(Keys):
     source: Text
     calibrations: tuple[Calibration, ...] = ()
     figures: tuple[Figure, ...] = Field(min_length=1)
+
+    @property
+    def name(self) -> str:
+        """What `accelsim check` calls it."""
+        return self.row
