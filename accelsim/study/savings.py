@@ -27,6 +27,9 @@ PAIRS: Mapping[str, tuple[str, str]] = {
 }
 """Chip and baseline of each pair: the same silicon area."""
 
+ALL_LOW = "ibm2020_fp4_all_layers"
+"""The chips' 4-bit recipe with first and last layers in 4 bits too."""
+
 MODELS = (
     "vgg16_cifar10", "googlenet_cifar10", "resnet18_cifar10", "resnet50_cifar10", "resnet101_cifar10",
     "densenet121_cifar10", "mobilenetv2_cifar10", "alexnet_imagenet", "resnet18_imagenet",
@@ -92,12 +95,13 @@ def _row(key: str, pair: str, workload: Workload, grid: str) -> Row:
             )
         batch, halvings = batch // 2, halvings + 1
     size = model_size(workload)
+    narrow = estimate(PAIRS[pair][0], workload, recipe=ALL_LOW, batch=batch)
     chip, baseline = (_side(with_grid(record, grid)) for record in records)
     return Row(
         key=key, pair=pair, model=workload.name, workload_sha256=records[0].workload.sha256,
         macs=size.macs, parameters=size.parameters, batch=batch, halvings=halvings,
-        epochs=workload.epochs, steps=read_off(records[0]).steps, low_speedup=low_speedup(*records),
-        chip=chip, baseline=baseline,
+        epochs=workload.epochs, steps=read_off(records[0]).steps, chip=chip, baseline=baseline,
+        all_low=_side(with_grid(narrow, grid)), widest=widest_layer(records[0]),
     )  # fmt: skip
 
 
@@ -146,15 +150,16 @@ def _is_low(layer: LayerRecord) -> bool:
     return bool(layer.gemms) and all(number_format(gemm.a_format).bits < 16 for gemm in layer.gemms)
 
 
-def low_speedup(record: RunRecord, baseline: RunRecord) -> float | None:
-    """Speed ratio of the layers and phases that ``record`` runs on narrow operands, whatever binds them."""
-    narrow = {(layer.layer, layer.phase) for layer in record.cost.layers if _is_low(layer)}
-    ours, theirs = (
-        sum(layer.total_cycles for layer in each.cost.layers if (layer.layer, layer.phase) in narrow)
-        / each.cost.clock_mhz
-        for each in (record, baseline)
-    )
-    return theirs / ours if ours else None
+def widest_layer(record: RunRecord) -> tuple[str, float] | None:
+    """The 16-bit layer that keeps the MAC arrays longest, all phases together, with its share of the step."""
+    cycles: dict[str, int] = {}
+    for layer in record.cost.layers:
+        if layer.bound == "array" and not _is_low(layer):
+            cycles[layer.layer] = cycles.get(layer.layer, 0) + layer.total_cycles
+    if not cycles:
+        return None
+    name = max(cycles, key=lambda each: cycles[each])
+    return name, cycles[name] / record.cost.step_cycles
 
 
 def _mac_ratio(chip: str, baseline: str) -> float:

@@ -69,9 +69,17 @@ def ratios_figure(rows: Sequence[Row], mac_ratio: float) -> Any:
         ):
             panel.barh(place + offset, value, 0.36, color=colour, linewidth=0)
             panel.text(value + 0.04, place + offset, f"{value:.2f}", va="center", fontsize=7.5)
+        panel.plot([row.all_low_speedup], [place - 0.19], "d", color=INK, markersize=5, zorder=4)
     panel.axvline(1.0, color=MUTED, linewidth=1, zorder=0.5)
     _mark_peak(panel, mac_ratio, f"peak {mac_ratio:.1f} ", len(rows), "right")
-    _legend(panel, {"speed, times": CHIP_COLOURS[0], "energy, times less": _ENERGY})
+    _legend(
+        panel,
+        {
+            "speed, times": CHIP_COLOURS[0],
+            "energy, times less": _ENERGY,
+            "speed with first and last layers in 4 bits too": INK,
+        },
+    )
     panel.set_xlabel("16-bit / 4-bit")
     return figure
 
@@ -95,6 +103,7 @@ def time_figure(rows: Sequence[Row], mac_ratio: float) -> Any:
             start += length
         panel.text(start + 0.01, place, f"{1 / row.speedup:.2f}", va="center", fontsize=7.5)
     _mark_peak(panel, 1 / mac_ratio, " peak", len(rows), "left")
+    panel.set_xlim(0, 1.08 * max(1 / row.speedup for row in rows))
     used = [name for name in _HUES if any(row.chip.time_share[name] > 0 for row in rows)]
     _legend(panel, {_HUES[name][0]: _HUES[name][1] for name in used})
     panel.set_xlabel("4-bit / 16-bit")

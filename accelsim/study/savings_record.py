@@ -55,8 +55,9 @@ class Row(_Frozen):
     """A chip against its 16-bit baseline on one model.
 
     ``key`` is the digest of everything the row follows from. ``batch`` is the mini-batch estimated: the
-    workload's, halved ``halvings`` times until a step fits the DRAM of both chips. ``low_speedup`` is the
-    speed ratio of the layers and phases that the chip runs on narrow operands, None without any.
+    workload's, halved ``halvings`` times until a step fits the DRAM of both chips. ``all_low`` is the
+    chip again with first and last layers in 4 bits too, which costs accuracy. ``widest`` is the
+    16-bit layer that binds the chip longest, with its share of the step; None where none binds.
     """
 
     key: str
@@ -69,14 +70,20 @@ class Row(_Frozen):
     halvings: int
     epochs: int
     steps: int
-    low_speedup: float | None
     chip: Side
+    all_low: Side
+    widest: tuple[str, float] | None
     baseline: Side
 
     @property
     def speedup(self) -> float:
         """Training throughput, chip / baseline."""
         return self.baseline.step_seconds / self.chip.step_seconds
+
+    @property
+    def all_low_speedup(self) -> float:
+        """Training throughput with first and last layers in 4 bits too, chip / baseline."""
+        return self.baseline.step_seconds / self.all_low.step_seconds
 
     @property
     def energy_ratio(self) -> float:
