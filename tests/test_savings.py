@@ -72,7 +72,7 @@ def test_time_is_shared_out_by_what_binds(records: tuple[RunRecord, RunRecord]) 
 
 
 def test_the_16_bit_layers_are_what_holds_alexnet_back(kept: tuple[Path, Savings]) -> None:
-    """With first and last layers in 4 bits the 4-bit chip comes near the ratio of the peaks; one layer is named."""
+    """With its ends in 4 bits too the chip comes near the ratio of the peaks; one layer is named."""
     row = kept[1].of("server")[0]
     assert row.speedup < row.all_low_speedup < kept[1].mac_ratios["server"]
     assert row.all_low.time_share["array_16bit"] == 0

@@ -91,10 +91,10 @@ def savings_markdown(savings: Savings) -> str:
 def _opening(savings: Savings) -> list[str]:
     return [
         "Estimates, not measurements: cycles and energy of whole training runs on two pairs of simulated",
-        "chips of equal area (4-bit against 16-bit), with the batch and epochs of each workload file, each by",
-        f"its own recipe. `{savings.rows[0].chip.recipe}` keeps first, last and depthwise layers in 16 bits, in",
-        "which its chip has a third of the baseline's rate; the column 'ends too' shows the speed with first",
-        "and last layers in 4 bits. Accuracy is no part of this. Electricity: grid",
+        "chips of equal area (4-bit against 16-bit), with the batch and epochs of each workload file, each",
+        f"by its own recipe. `{savings.rows[0].chip.recipe}` keeps first, last and depthwise layers in 16",
+        "bits, in which its chip has a third of the baseline's rate; the column 'ends too' shows the speed",
+        "with first and last layers in 4 bits. Accuracy is no part of this. Electricity: grid",
         f"`{savings.grid}`, and a data centre's overhead for the server pair. Where a step does not fit the",
         "DRAM of both chips, the mini-batch is halved until it does (marked `*`); each step pays its update.",
     ]
@@ -131,7 +131,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         "MACs",
         "batch",
         "speed",
-        "4-bit layers",
+        "ends too",
         "energy",
         "peak memory",
         "most bound by",
