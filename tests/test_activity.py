@@ -14,18 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_workloads import write_workload
 
-from accelsim import InputError, train
+from accelsim import InputError, gemm_report, train
 from accelsim.chip import load_chip
 from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio
 from accelsim.datapath.activity import StreamActivity, observe
 from accelsim.mapping import Plan
 from accelsim.network import Operand
+from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, Tensor
 from accelsim.run.activity_meter import ActivityMeter
 
 ROOT = Path(__file__).resolve().parent.parent
 DATAFLOWS = ("weight_stationary", "output_stationary", "input_stationary")
+
+
+def matrix(array: Any, name: str) -> Matrix:
+    """An operand of a format."""
+    return Matrix(array, number_format(name))
 
 
 def walked_registers(plan: Plan, a: Any, b: Any) -> dict[str, list[list[int]]]:
@@ -74,7 +80,7 @@ def test_counts_equal_a_walk_over_all_registers(
     a = draw.integers(0, 16, (m, k)).astype(np.uint8) * (draw.random((m, k)) < 0.7)
     b = draw.integers(0, 16, (k, n)).astype(np.uint8) * (draw.random((k, n)) < 0.7)
     plan = hand_plan(m=m, k=k, n=n, dataflow=dataflow, lanes=lanes, rows=rows, chunk=2 * lanes)
-    seen = observe(plan, Operand(a, "int4"), Operand(b, "fp4_r4_even"))
+    seen = observe(plan, matrix(a, "int4"), matrix(b, "fp4_r4_even"))
     registers = walked_registers(plan, a, b)
     assert share(seen.a) == toggle_share(registers["a"], 4)
     assert share(seen.b) == toggle_share(registers["b"], 4)
@@ -91,7 +97,7 @@ def test_wide_operands_toggle_in_their_own_bits() -> None:
     """A float32 array stands for 16-bit codes: 1 and -1 differ in one bit of sixteen."""
     column = np.array([[1.0], [-1.0], [-1.0], [0.0]], np.float32)
     plan = hand_plan(m=4)
-    seen = observe(plan, Operand(column, "fp16"), Operand(np.ones((1, 1), np.float32), "fp16"))
+    seen = observe(plan, matrix(column, "fp16"), matrix(np.ones((1, 1), np.float32), "fp16"))
     one = int(number_format("fp16").encode(np.array(-1.0)))
     assert seen.a == StreamActivity(4, 1, 16, 3 * 16, 1 + 0 + one.bit_count())
     assert seen.b.observed_bits == 0
@@ -203,3 +209,15 @@ def test_a_run_measures_its_operands(tmp_path: Path) -> None:
         assert row.stated_mac_aj == priced[row.layer, row.phase].energy_aj.mac
         assert 0 < row.measured_mac_aj <= row.stated_mac_aj
         assert 0 <= row.toggle_fraction <= 1
+
+
+def test_a_lone_gemm_is_measured_too() -> None:
+    """A report of one GEMM counts the zeros it was given: half of A's rows idle, charged by the curve."""
+    a = np.ones((8, 16), np.uint8)
+    a[::2] = 0
+    report = gemm_report("fp4_training", 8, 16, 4, a=a, b=np.ones((16, 4), np.uint8))
+    seen = report.activity
+    assert (seen["products"], seen["idle_products"], seen["a_zero_fraction"]) == (512, 256, 0.5)
+    assert seen["stated_mac_aj"] == report.cost.energy.mac
+    assert seen["measured_mac_aj"] == round(Fraction("0.855") * report.cost.energy.mac)
+    assert report.as_record()["activity"] == seen

@@ -138,4 +138,13 @@ def _cost_rows(report: api.GemmReport) -> list[tuple[str, str]]:
         ("Utilization", quantities.percent(cost.utilization)),
         ("Energy", quantities.joules(cost.energy.total_aj * JOULE_PER_AJ)),
         *((f"  {name}", quantities.joules(aj * JOULE_PER_AJ)) for name, aj in energy.items()),
+        ("  MACs, with the zeros measured", _measured_text(report)),
     ]
+
+
+def _measured_text(report: api.GemmReport) -> str:
+    seen = report.activity
+    idle = quantities.percent(seen["idle_products"] / seen["products"])
+    energy = quantities.joules(seen["measured_mac_aj"] * JOULE_PER_AJ)
+    toggles = quantities.percent(seen["toggle_fraction"])
+    return f"{energy}; {idle} of the products with a zero operand, {toggles} of operand bits toggling"

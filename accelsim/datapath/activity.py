@@ -18,14 +18,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.mapping import Plan
-from accelsim.network import Operand
-from accelsim.numerics.formats import NumberFormat, number_format
+from accelsim.numerics.formats import NumberFormat
+
+if TYPE_CHECKING:
+    from accelsim.numerics.accumulate import Matrix
 
 MOST_ROWS = 256
 MOST_DEPTH = 1024
@@ -54,7 +56,7 @@ class Activity:
     b: StreamActivity
 
 
-def observe(plan: Plan, a: Operand, b: Operand) -> Activity:
+def observe(plan: Plan, a: Matrix, b: Matrix) -> Activity:
     """The activity of ``a`` (m, k) times ``b`` (k, n) run by ``plan``."""
     (m, k), n = a.array.shape, b.array.shape[1]
     a_live, b_live = _live(a), _live(b)
@@ -68,11 +70,10 @@ def observe(plan: Plan, a: Operand, b: Operand) -> Activity:
     return Activity(m * k * n, m * k * n - busy, streams["a"], streams["b"])
 
 
-def _live(operand: Operand) -> NDArray[np.bool_]:
+def _live(operand: Matrix) -> NDArray[np.bool_]:
     """Which elements are not zero."""
-    fmt = number_format(operand.format)
-    if fmt.bits <= 8:
-        live = _not_zero(fmt)[operand.array]
+    if operand.format.bits <= 8:
+        live = _not_zero(operand.format)[operand.array]
         return np.asarray(live, np.bool_)
     return np.asarray(operand.array != 0)
 
@@ -84,9 +85,9 @@ def _not_zero(fmt: NumberFormat) -> NDArray[np.bool_]:
 
 
 def _stream(
-    operand: Operand, live_by_k: Codes, plan: Plan, *, transposed: bool, still: bool
+    operand: Matrix, live_by_k: Codes, plan: Plan, *, transposed: bool, still: bool
 ) -> StreamActivity:
-    fmt = number_format(operand.format)
+    fmt = operand.format
     elements = operand.array.size
     zeros = elements - sum(int(count) for count in live_by_k)
     if still:

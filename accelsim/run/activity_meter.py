@@ -11,6 +11,8 @@ from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio
 from accelsim.datapath.activity import Activity, StreamActivity, observe
 from accelsim.mapping import Plan
 from accelsim.network import Operand
+from accelsim.numerics.accumulate import Matrix
+from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm
 
 
@@ -37,6 +39,10 @@ class ActivityMeter:
 
     def note(self, gemm: Gemm, plan: Plan, a: Operand, b: Operand) -> None:
         """Count one GEMM's operands; a GEMM without products does nothing."""
+        self.note_matrices(gemm, plan, *(Matrix(each.array, number_format(each.format)) for each in (a, b)))
+
+    def note_matrices(self, gemm: Gemm, plan: Plan, a: Matrix, b: Matrix) -> None:
+        """The same of operands whose formats are at hand."""
         seen = observe(plan, a, b)
         if not seen.products:
             return

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from accelsim.chip import Chip, load_chip
 from accelsim.cost import LayerCost, price_layer
 from accelsim.errors import InputError, unknown
-from accelsim.mapping import plan_gemm
+from accelsim.mapping import Plan, plan_gemm
 from accelsim.numerics.formats import NumberFormat, number_format
-from accelsim.operations import PHASES, LayerWork, Phase
+from accelsim.operations import PHASES, Gemm, LayerWork, Phase
 from accelsim.recipe import load_recipe
 from accelsim.run.gemm_error import GemmError, measure_error
 from accelsim.run.gemm_operands import given_codes, random_codes
@@ -36,7 +36,8 @@ class GemmReport:
 
     ``result``: codes, values, plan and kernel, as `matmul` gives them; ``a_origin``, ``b_origin``: where the
     operands come from; ``digest``: SHA-256 of the result's codes (C order, little endian); ``error``:
-    against exact arithmetic on the same operands; ``cost``: counts, cycles and energy.
+    against exact arithmetic on the same operands; ``cost``: counts, cycles and energy; ``activity``: zeros
+    and toggles of these operands, and MAC energy as stated and as measured (`accelsim.record`).
     """
 
     chip: Chip
@@ -49,6 +50,7 @@ class GemmReport:
     digest: str
     error: GemmError
     cost: LayerCost
+    activity: dict[str, Any]
 
     @property
     def seconds(self) -> float:
@@ -71,6 +73,7 @@ class GemmReport:
             "result": {"format": self.result.format.name, "sha256": self.digest},
             "error": self.error.as_record(),
             "cost": cost | {"seconds": self.seconds},
+            "activity": self.activity,
         }
 
 
@@ -126,7 +129,28 @@ def gemm_report(
         digest=_digest(result.codes),
         error=measure_error(result.values, result.format, *values),
         cost=price_layer(LayerWork(gemm.layer, "gemm", phase, (gemm,)), {gemm: plan}, chip),
+        activity=_activity(chip, gemm, plan, (a_codes, b_codes), formats),
     )
+
+
+def _activity(
+    chip: Chip,
+    gemm: Gemm,
+    plan: Plan,
+    codes: tuple[NDArray[Any], NDArray[Any]],
+    formats: tuple[NumberFormat, NumberFormat],
+) -> dict[str, Any]:
+    """What the operands do to the arrays' switching and to the energy of the MACs."""
+    # these load the compiler
+    from accelsim.datapath.gemm import matrix_of_codes
+    from accelsim.run.activity_meter import ActivityMeter
+
+    meter = ActivityMeter(chip)
+    meter.note_matrices(gemm, plan, *map(matrix_of_codes, codes, formats))
+    (row,) = meter.rows(1)
+    for key in ("epoch", "layer", "phase"):
+        del row[key]
+    return row
 
 
 def _check_size(m: int, k: int, n: int) -> None:
