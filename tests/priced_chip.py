@@ -38,6 +38,7 @@ array:
       energy_pj_per_mac: {{value: 0.5, {known}}}
 scratchpad:
   capacity_kib: {capacity_kib}
+  multicast: {multicast}
   bandwidth_bytes_per_cycle: {scratchpad_bandwidth}
   read_energy_pj_per_byte: {{value: 1.75, {known}}}
   write_energy_pj_per_byte: {{value: 2.25, {known}}}
@@ -96,6 +97,7 @@ def priced_chip(
     dram_bandwidth: float = 4,
     ring_bandwidth: int | None = None,
     hop_cycles: int = 1,
+    multicast: bool = False,
 ) -> Chip:
     """Write the chip's file into ``folder`` and load it; it has a ring if a bandwidth is given."""
     path = folder / "priced.yaml"
@@ -114,6 +116,7 @@ def priced_chip(
         output_chunk="null" if output_chunk is None else output_chunk,
         pipelined=str(pipelined).lower(),
         capacity_kib=capacity_kib,
+        multicast=str(multicast).lower(),
         clock_mhz=clock_mhz,
         scratchpad_bandwidth=scratchpad_bandwidth,
         dram_bandwidth=dram_bandwidth,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -89,6 +90,9 @@ def test_closed_forms_equal_the_walk(plan: Plan) -> None:
     assert counts.b_buffer_reads == walk_result.b_buffer_reads
     assert counts.psum_writes == walk_result.psum_writes
     assert counts.psum_reads == walk_result.psum_reads
+    multicast = count_gemm(gemm_of(plan, bits=8), replace(plan, multicast=True))
+    assert multicast.a_read_bytes == walk_result.a_shared_reads
+    assert multicast.b_read_bytes == walk_result.b_shared_reads
     assert counts.ring_bytes == -(-walk_result.link_sums * plan.sum_bits // 8)
 
 

@@ -113,7 +113,7 @@ def test_no_plan_of_the_space_is_better(
         rows=2, cols=2, lanes=draw(st.sampled_from([1, 2])), cores=draw(st.sampled_from([1, 2, 4])),
         capacity_kib=1, output_chunk=draw(st.sampled_from([None, 4])), pipelined=draw(st.booleans()),
         scratchpad_bandwidth=draw(st.sampled_from([2, 64])), dram_bandwidth=draw(st.sampled_from([0.2, 20])),
-        ring_bandwidth=draw(st.sampled_from([None, 1, 16])),
+        ring_bandwidth=draw(st.sampled_from([None, 1, 16])), multicast=draw(st.booleans()),
     )  # fmt: skip
     gemm = gemm_of(
         draw(st.integers(1, 70)), draw(st.integers(1, 40)), draw(st.integers(1, 30)),

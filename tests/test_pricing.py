@@ -242,3 +242,21 @@ def test_area_is_the_sum_of_its_parts(tmp_path: Path) -> None:
     assert (area.vector_unit_mm2, area.scratchpad_mm2, area.other_mm2) == (6 * 0.25, 3 * 1.5, 0.75)
     *parts, die_mm2 = area.as_record().values()
     assert die_mm2 == fsum(parts)
+
+
+def test_what_arrays_share_is_read_once(tmp_path: Path) -> None:
+    """With multicast the scratchpads give B once to four arrays that cut M; the arrays take as much as before."""
+    own, shared = (
+        priced_chip(tmp_path, cores=4, dataflows="weight_stationary", multicast=on) for on in (False, True)
+    )
+    work = layer(m=64, k=8, n=4)
+    plan = replace(plan_gemm(work.gemms[0], own), m_splits=4, n_splits=1, group_splits=1)
+    alone, together = (
+        price_layer(work, {work.gemms[0]: replace(plan, multicast=chip.scratchpad.multicast)}, chip)
+        for chip in (own, shared)
+    )
+    b_bytes = 8 * 4 // 2
+    assert alone.gemms[0].counts.b_buffer_bytes == together.gemms[0].counts.b_buffer_bytes == 4 * b_bytes
+    assert alone.traffic.scratchpad_read_bytes - together.traffic.scratchpad_read_bytes == 3 * b_bytes
+    assert together.energy.operand_buffer == alone.energy.operand_buffer
+    assert plan_gemm(work.gemms[0], shared).multicast

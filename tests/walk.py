@@ -13,6 +13,8 @@ callback that overflows may return the floats inf or nan: Python's arithmetic ca
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, chain, product
@@ -35,7 +37,8 @@ class WalkResult:
 
     ``values`` is (m, n) for a plan of one group and (groups, m, n) for more. ``cycles`` (with those in
     which pieces of K are added up) are those of the slowest team of workers that share a result,
-    ``fed_cycles`` (in which a new wave enters the array) those of the slowest worker.
+    ``fed_cycles`` (in which a new wave enters the array) those of the slowest worker. The n-th read of
+    an element counts once for all workers in ``a_shared_reads`` and ``b_shared_reads``.
     """
 
     values: list[Any]
@@ -47,6 +50,8 @@ class WalkResult:
     psum_writes: int
     psum_reads: int
     link_sums: int
+    a_shared_reads: int
+    b_shared_reads: int
 
 
 def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> WalkResult:
@@ -84,7 +89,17 @@ def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> Wal
         psum_writes=sum(meter.psum_writes for meter in meters),
         psum_reads=sum(meter.psum_reads for meter in meters),
         link_sums=sum(meter.link_sums for meter in meters),
+        a_shared_reads=coinciding(meter.a_elements for meter in meters),
+        b_shared_reads=coinciding(meter.b_elements for meter in meters),
     )
+
+
+def coinciding(reads: Iterable[Counter[Place]]) -> int:
+    """Reads of all workers if the n-th read of an element serves everyone who reads it n times."""
+    most: Counter[Place] = Counter()
+    for own in reads:
+        most |= own
+    return most.total()
 
 
 def teams(plan: Plan) -> list[list[Work]]:

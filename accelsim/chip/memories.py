@@ -28,10 +28,12 @@ class Banks(Part):
 class Scratchpad(Part):
     """The on-chip memory of one core; ``bandwidth_bytes_per_cycle`` is of reads and writes together.
 
-    ``ports`` and ``banks`` limit it further.
+    ``ports`` and ``banks`` limit it further. ``multicast``: what several arrays need at the same time is
+    read once for all of them.
     """
 
     capacity_kib: int = Field(ge=1, le=2**30)
+    multicast: bool = False
     bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
     read_energy_pj_per_byte: PositiveQuantity
     write_energy_pj_per_byte: PositiveQuantity

@@ -18,7 +18,8 @@ class GemmCounts:
     in which the pieces of a split K are added up, ``ring_bytes`` what passes between arrays for that. What
     each count means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are
     what the operand buffers pass on: elements in at the bits they have in memory, sums out and back at
-    the accumulator's bits, each rounded up to whole bytes per GEMM.
+    the accumulator's bits, each rounded up to whole bytes per GEMM; ``a_read_bytes`` and ``b_read_bytes``
+    are what the scratchpads give for that, less where one read serves several arrays.
     """
 
     macs: int
@@ -36,6 +37,8 @@ class GemmCounts:
     b_buffer_bytes: int
     psum_bytes: int
     ring_bytes: int
+    a_read_bytes: int
+    b_read_bytes: int
 
     @property
     def array_cycles(self) -> int:
@@ -52,7 +55,7 @@ class GemmCounts:
 def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
     """Counts of ``gemm`` run by ``plan``, in closed form."""
     counts = count_plan(plan)
-    edges = edge_bytes(gemm, counts, plan.sum_bits)
+    edges = edge_bytes(gemm, counts, plan.sum_bits, multicast=plan.multicast)
     return GemmCounts(
         macs=gemm.macs,
         array_passes=counts.passes,
@@ -69,4 +72,6 @@ def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
         b_buffer_bytes=edges.b,
         psum_bytes=edges.psums,
         ring_bytes=edges.link,
+        a_read_bytes=edges.a_read,
+        b_read_bytes=edges.b_read,
     )

@@ -6,7 +6,8 @@
    Any other is read once per use and written once; the operands of a GEMM are read as often as the
    plan's tiles ask for.
 3. The operand buffers are queues and keep nothing between array passes: each element that enters an
-   array's edge is read from a scratchpad. A worker reads for itself, nothing is multicast.
+   array's edge is read from a scratchpad: by each array for itself, or once for all that need it at the
+   same time (``scratchpad.multicast``).
 4. Sums between chunks stay in the accumulators at the array's edge (they are operand-buffer bytes);
    a GEMM's finished result is written into a scratchpad once, in the result's own bits.
 5. The vector unit reads and writes each tensor of its layer once.
@@ -81,8 +82,8 @@ def gemm_traffic(gemm: Gemm, plan: Plan, counts: GemmCounts, chip: Chip) -> Traf
         return result
     tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
     a_loads, b_loads = operand_loads(gemm.m, gemm.k, gemm.n, tile)
-    a = read_traffic(gemm.a, chip, loads=a_loads, unit_bytes=counts.a_buffer_bytes)
-    b = read_traffic(gemm.b, chip, loads=b_loads, unit_bytes=counts.b_buffer_bytes)
+    a = read_traffic(gemm.a, chip, loads=a_loads, unit_bytes=counts.a_read_bytes)
+    b = read_traffic(gemm.b, chip, loads=b_loads, unit_bytes=counts.b_read_bytes)
     return total_traffic((a, b, result))
 
 

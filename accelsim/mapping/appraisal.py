@@ -36,7 +36,7 @@ class Appraiser:
         self._gemm, self.lanes, self.sum_bits = gemm, mode.lanes, sum_bits
         self._a_bytes, self._b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
         self._out_bytes = dram_bytes(gemm.out, chip)
-        self._rates = MemoryRates(chip)
+        self._rates, self._multicast = MemoryRates(chip), chip.scratchpad.multicast
         powers = [power for power in (chip.static_power_mw, chip.clock_power_mw) if power]
         clock_mhz = exact(chip.clock_mhz.value)
         self._aj_a_cycle = [exact(power.value) * 10**9 / clock_mhz for power in powers]
@@ -56,9 +56,9 @@ class Appraiser:
         ``loads``: how often A and B cross from DRAM; ``first_bytes``: what must arrive before the arrays
         can start (`accelsim.mapping.tiling`). More loads never cost less.
         """
-        edges = edge_bytes(self._gemm, counts, self.sum_bits)
+        edges = edge_bytes(self._gemm, counts, self.sum_bits, multicast=self._multicast)
         from_dram = loads[0] * self._a_bytes + loads[1] * self._b_bytes
-        pad_read = edges.a + edges.b + self._out_bytes
+        pad_read = edges.a_read + edges.b_read + self._out_bytes
         pad_write = from_dram + self._gemm.out.size_bytes
         busiest = max(
             counts.array_cycles,

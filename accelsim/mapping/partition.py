@@ -5,6 +5,10 @@ groups differ by at most one; pieces of K are equal numbers of whole chunks, but
 rule of `accelsim.numerics.accumulation`). The first pieces are the largest, so the first worker is the
 slowest: no count of a larger share is smaller. What all workers do together is a product of one sum per
 dimension, as each worker's counts are products of one factor per dimension.
+
+Where a scratchpad read is multicast, the arrays go through the loops of the first one together (smaller
+shares idle), so that those that need the same element of A, because they cut only N, take it in the same
+cycle: as often as the one with the most blocks of columns does. The same holds for B and M.
 """
 
 from __future__ import annotations
@@ -67,6 +71,8 @@ def count_chip(
         psum_reads=whole.outputs * (chunks - members) + merged * members,
         merge_cycles=merge_cycles(m * n * groups, members, link),
         link_sums=merged * (members - 1),
+        a_shared_reads=whole.groups * whole.m * whole.k * (ceil_div(n, column_unit) if column_unit else 1),
+        b_shared_reads=whole.groups * whole.k * whole.n * (ceil_div(m, row_unit) if row_unit else 1),
     )
 
 

@@ -98,6 +98,8 @@ class ArrayCounts:
     sums read back to have a further chunk added (all but the first). Of a whole chip whose arrays split K
     (`accelsim.mapping.merging`), ``merge_cycles`` pass until the pieces are added up, and ``link_sums``
     sums cross from one array to the next; reads and writes of that addition are counted with the others.
+    ``a_shared_reads`` and ``b_shared_reads`` are the elements that leave the scratchpads if one read serves
+    all arrays that take the element in the same round of their loops (`accelsim.mapping.partition`).
     """
 
     passes: int = 0
@@ -111,6 +113,8 @@ class ArrayCounts:
     psum_reads: int = 0
     merge_cycles: int = 0
     link_sums: int = 0
+    a_shared_reads: int = 0
+    b_shared_reads: int = 0
 
     @property
     def array_cycles(self) -> int:

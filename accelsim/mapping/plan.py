@@ -44,7 +44,7 @@ class Plan:
     columns wide, each of those ``lanes`` products deep along K. The chip has ``workers`` such arrays;
     ``m_splits`` x ``n_splits`` x ``group_splits`` x ``k_splits`` of them work, each on its piece. Pieces of
     K meet on links of ``link_bytes_per_cycle`` with ``hop_cycles`` each (`accelsim.mapping.merging`; 0:
-    there are none), in sums of ``sum_bits``.
+    there are none), in sums of ``sum_bits``. ``multicast``: one scratchpad read serves several arrays.
     """
 
     m: int
@@ -76,6 +76,7 @@ class Plan:
     alignment_bits: int | None = None
     k_splits: int = 1
     readout: str = "fp32"
+    multicast: bool = False
 
     @property
     def splits(self) -> Splits:

@@ -190,6 +190,7 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bi
         rounding=chip.array.rounding,
         alignment_bits=chip.array.alignment_bits,
         readout=chip.vector_unit.storage_format,
+        multicast=chip.scratchpad.multicast,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,6 +28,18 @@ class Meter:
     psum_writes: int = 0
     psum_reads: int = 0
     link_sums: int = 0
+    a_elements: Counter[Place] = field(default_factory=Counter)
+    b_elements: Counter[Place] = field(default_factory=Counter)
+
+    def read_a(self, group: int, row: int, depth: list[int]) -> None:
+        """Elements of a row of A enter the array."""
+        self.a_buffer_reads += len(depth)
+        self.a_elements.update((group, row, k) for k in depth)
+
+    def read_b(self, group: int, column: int, depth: list[int]) -> None:
+        """Elements of a column of B enter the array."""
+        self.b_buffer_reads += len(depth)
+        self.b_elements.update((group, column, k) for k in depth)
 
 
 @dataclass

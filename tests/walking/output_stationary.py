@@ -74,16 +74,18 @@ class OutputStationary(Machine):
         index, depth = slot(each.rows, row), self.lanes_of(each, line)
         if index is None:
             return ()
-        self.meter.a_buffer_reads += len(depth)
+        self.meter.read_a(each.group, index, depth)
         return tuple(self.a[each.group][index][k] for k in depth)
 
     def top(self, each: Pass, line: int, col: int) -> tuple[tuple[Number, ...], ...]:
         """Elements of B leave their operand buffer."""
         depth, columns = self.lanes_of(each, line), []
         for index in self.simd_slots(each.columns, col):
-            real = () if index is None else depth
-            self.meter.b_buffer_reads += len(real)
-            columns.append(tuple(self.b[each.group][k][index] for k in real))
+            if index is None:
+                columns.append(())
+                continue
+            self.meter.read_b(each.group, index, depth)
+            columns.append(tuple(self.b[each.group][k][index] for k in depth))
         return tuple(columns)
 
     def compute(self, row: int, col: int) -> None:

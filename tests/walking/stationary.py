@@ -72,9 +72,9 @@ class Stationary(Machine):
         """Elements leave the operand buffer of the streamed operand."""
         index, depth = each.rows[line], self.lanes_of(each, row)
         if self.holds_a:
-            self.meter.b_buffer_reads += len(depth)
+            self.meter.read_b(each.group, index, depth)
             return tuple(self.b[each.group][k][index] for k in depth)
-        self.meter.a_buffer_reads += len(depth)
+        self.meter.read_a(each.group, index, depth)
         return tuple(self.a[each.group][index][k] for k in depth)
 
     def next_weights(self) -> list[Weights | None]:
@@ -100,10 +100,10 @@ class Stationary(Machine):
             if index is None:
                 columns.append(())
             elif self.holds_a:
-                self.meter.a_buffer_reads += len(depth)
+                self.meter.read_a(each.group, index, depth)
                 columns.append(tuple(self.a[each.group][index][k] for k in depth))
             else:
-                self.meter.b_buffer_reads += len(depth)
+                self.meter.read_b(each.group, index, depth)
                 columns.append(tuple(self.b[each.group][k][index] for k in depth))
         return tuple(columns)
 
