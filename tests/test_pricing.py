@@ -245,7 +245,7 @@ def test_area_is_the_sum_of_its_parts(tmp_path: Path) -> None:
 
 
 def test_what_arrays_share_is_read_once(tmp_path: Path) -> None:
-    """With multicast the scratchpads give B once to four arrays that cut M; the arrays take as much as before."""
+    """With multicast the scratchpads give B once to four arrays that cut M; the arrays take no less."""
     own, shared = (
         priced_chip(tmp_path, cores=4, dataflows="weight_stationary", multicast=on) for on in (False, True)
     )
