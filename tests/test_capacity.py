@@ -20,7 +20,7 @@ from accelsim.cost.capacity import weight_code_bytes
 from accelsim.mapping import plan_gemm
 from accelsim.mapping.memory_rates import MemoryRates
 from accelsim.mapping.scratchpad import dram_bytes
-from accelsim.operations import Gemm, LayerWork, Tensor
+from accelsim.operations import Gemm, LayerWork, Tensor, VectorWork
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
 from accelsim.record import CostRecord
@@ -65,8 +65,8 @@ def test_the_fullest_moment_by_hand(tmp_path: Path) -> None:
     assert (roomy.layer, roomy.phase, roomy.parts["saved_activations"]) == ("two", "forward", 800)
 
 
-def test_gradients_go_with_their_layer_or_stay_for_the_all_reduce(tmp_path: Path) -> None:
-    """A layer's gradient counts once, under its GEMMs' and its optimiser's name; kept, all of them stay."""
+def test_gradients_go_with_their_layer_or_stay_till_all_are_there(tmp_path: Path) -> None:
+    """A layer's gradient counts once, whatever its names; for an all-reduce or a norm all stay."""
 
     def update(layer: str, size: int) -> LayerWork:
         part = Tensor(f"{layer}.dW", size, 16, "parameter")
@@ -81,6 +81,8 @@ def test_gradients_go_with_their_layer_or_stay_for_the_all_reduce(tmp_path: Path
     assert peak_memory(works, chip, STANDING).parts["gradients"] == 2 * 41
     kept = peak_memory(works, chip, STANDING, keep_gradients=True)
     assert (kept.layer, kept.parts["gradients"]) == ("two", 2 * (41 + 31))
+    normed = [replace(work, vector_work=(VectorWork("gradient_norm", 1, adds=1),)) for work in works]
+    assert peak_memory(normed, chip, STANDING) == kept
 
 
 def naive_peak(works: list[LayerWork], chip: Chip) -> int:

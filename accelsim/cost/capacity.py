@@ -42,13 +42,14 @@ def peak_memory(
     """Walk the step's works in order and keep the fullest moment (the first of equals).
 
     ``saved_activations`` live from the work that writes them to the last one that reads them, ``gradients``
-    of parameters while their layer's update is at work (with ``keep_gradients``, as an all-reduce wants
-    them, to the end of the step), ``handed_over`` tensors that do not fit the scratchpads while a work
-    reads or writes them. Compare: `accelsim.mapping.scratchpad` for what fits.
+    of parameters while their layer's update is at work (to the end of the step with ``keep_gradients``, as
+    an all-reduce wants them, or where their common norm is taken), ``handed_over`` tensors that do not fit
+    the scratchpads while a work reads or writes them. Compare: `accelsim.mapping.scratchpad` for what fits.
     """
     last_read = {name: place for place, work in enumerate(works) for name in _names_read(work)}
     live: dict[str, int] = {}
     kept_gradients = 0
+    keep_gradients |= any(each.function == "gradient_norm" for work in works for each in work.vector_work)
     fullest: Capacity | None = None
     for place, work in enumerate(works):
         live.update({tensor.name: tensor.size_bytes for tensor in work.writes if tensor.residence == "saved"})
