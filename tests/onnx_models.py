@@ -45,10 +45,12 @@ class Builder:
         """A product with a constant and a bias, as sequences have it."""
         return self.node("Add", self.node("MatMul", x, self.zeros(inputs, features)), self.zeros(features))
 
-    def write(self, path: Path, x: tuple[Any, ...], y: str, *, whole: bool = False, name: str = "x") -> Path:
-        """The model with one input and one output, as a file."""
+    def write(
+        self, path: Path, x: tuple[Any, ...], y: str, *, whole: bool = False, names: tuple[str, ...] = ("x",)
+    ) -> Path:
+        """The model with inputs of one shape and one output, as a file."""
         kind = onnx.TensorProto.INT64 if whole else onnx.TensorProto.FLOAT
-        given = [onnx.helper.make_tensor_value_info(name, kind, x)]
+        given = [onnx.helper.make_tensor_value_info(name, kind, x) for name in names]
         made = [onnx.helper.make_tensor_value_info(y, onnx.TensorProto.FLOAT, None)]
         graph = onnx.helper.make_graph(self.nodes, "small", given, made, self.weights)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
@@ -161,3 +163,27 @@ def recurrent(path: Path) -> Path:
     x = b.node("Reshape", x, b.constant((0, 0, -1), np.int64))
     x = b.node("Transpose", x, perm=[1, 0, 2])
     return b.write(path, ("batch", t, width), b.linear(x, 14, 3))
+
+
+def last_state(path: Path, direction: str = "forward") -> Path:
+    """A classifier on the last state of an LSTM, which ONNX gives as a second output."""
+    b = Builder()
+    x, count = b.node("Transpose", "x", perm=[1, 0, 2]), 2 if direction == "bidirectional" else 1
+    y = b.node("LSTM", x, b.zeros(count, 4 * 7, 5), b.zeros(count, 4 * 7, 7), hidden_size=7,
+               direction=direction, outputs=3)  # fmt: skip
+    state = b.node("Squeeze", f"{y[:-1]}1", b.constant([0], np.int64)) if count == 1 else f"{y[:-1]}1"
+    return b.write(path, (1, 6, 5), b.linear(state, 7, 3))
+
+
+def masked_encoder(path: Path) -> Path:
+    """An attention on words and segments whose mask is an input, as BERT's full export has it."""
+    b, t, width = Builder(), 8, 16
+    words = b.node("Gather", b.zeros(50, width), "input_ids")
+    x = b.node("Add", words, b.node("Gather", b.zeros(2, width), "token_type_ids"))
+    wide = b.node("Unsqueeze", "attention_mask", b.constant([1, 2], np.int64))
+    hidden = b.node("Sub", b.constant(1.0), b.node("Cast", wide, to=onnx.TensorProto.FLOAT))
+    mask = b.node("Mul", hidden, b.constant(-1e9))
+    q, k, v = (b.linear(x, width, width) for _ in range(3))
+    y = attention(b, q, k, v, t, width, 2, mask)
+    names = ("attention_mask", "input_ids", "token_type_ids")
+    return b.write(path, (1, t), b.node("Add", y, x), whole=True, names=names)

@@ -194,10 +194,13 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, name: str, text: str, mes
         import_file(tmp_path / name)
 
 
-def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_and_a_bad_size_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Mistakes on the command line end in one line and exit code 2."""
     assert shell.main(["import", str(tmp_path / "none.onnx")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.onnx'}: no such file\n"
+    assert shell.main(["import", "x.onnx", "--size", "batch=-1"]) == 2
+    error = "error: --size: must be NAME=NUMBER with a number of at least 1, got 'batch=-1'\n"
+    assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (4,), (30,)])

@@ -93,6 +93,17 @@ def test_an_encoder_layer_is_recognised(tmp_path: Path) -> None:
     ]
 
 
+def test_segments_and_masks_are_no_data(tmp_path: Path) -> None:
+    """Token ids are the input; segments are one constant vector, a mask is left out, and notes say so."""
+    path = models.masked_encoder(tmp_path / "bert.onnx")
+    lines = network_lines(path)
+    assert lines[:3] == ["- embedding: {tokens: 50, features: 16}", "- residual:", "body:"]
+    assert lines[-1] == "- attention: {heads: 2}"
+    notes = " ".join(import_file(path).notes)
+    assert "taken as constant: token_type_ids" in notes
+    assert "its mask depends on an input and is left out" in notes
+
+
 def test_a_decoder_layer_is_recognised(tmp_path: Path) -> None:
     """One projection split in three, a causal mask, a shared table at the end."""
     path = models.decoder(tmp_path / "gpt.onnx")
@@ -113,6 +124,29 @@ def test_a_decoder_layer_is_recognised(tmp_path: Path) -> None:
         "- unembedding: {of: Gather_0}",
     ]
     assert "data: {shape: [8], tokens: 50, targets: [8], classes: 50, samples: 32}" in import_file(path).text
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters"),
+    [
+        (
+            models.encoder,
+            50 * 16 + 8 * 16 + 3 * 2 * 16 + 4 * 272 + 16 * 64 + 64 + 64 * 16 + 16 + 16 * 50 + 50,
+        ),
+        (models.decoder, 50 * 16 + 8 * 16 + 2 * 16 + 48 * 17 + 16 * 17 + 16 * 64 + 64 + 64 * 16 + 16),
+        (models.recurrent, 2 * 28 * (5 + 7 + 1) + 14 * 3 + 3),
+        (models.last_state, 28 * (5 + 7 + 1) + 7 * 3 + 3),
+        (models.masked_encoder, 50 * 16 + 3 * 272),
+    ],
+)
+def test_sequence_models_load_with_their_parameters(
+    tmp_path: Path, build: Callable[[Path], Path], parameters: int
+) -> None:
+    """What is written is a workload that builds, each weight of the export once (one bias to a gate)."""
+    path = tmp_path / "model.yaml"
+    choice = OnnxChoice({"sequence": 8})
+    path.write_text(import_file(build(tmp_path / "m.onnx"), onnx=choice).text, encoding="utf-8")
+    assert model_size(load_workload(path)).parameters == parameters
 
 
 @pytest.mark.skipif(not LIGHT.is_dir(), reason="this onnx package carries no models of its own")
@@ -144,6 +178,18 @@ def test_an_lstm_with_the_batch_first_is_recognised(tmp_path: Path) -> None:
         "- lstm: {features: 7, bidirectional: true}",
         "- linear: {features: 3, bias: true}",
     ]
+
+
+def test_the_last_state_of_an_lstm_is_its_last_output(tmp_path: Path) -> None:
+    """A forward LSTM's state after the last step is what it gives there; of two directions it is not."""
+    assert network_lines(models.last_state(tmp_path / "lstm.onnx")) == [
+        "- lstm: {features: 7}",
+        "- take_last",
+        "- linear: {features: 3, bias: true}",
+    ]
+    path = models.last_state(tmp_path / "both.onnx", "bidirectional")
+    with pytest.raises(InputError, match="its last states are used; only its outputs, or the last of a fo"):
+        import_file(path)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +243,14 @@ MISTAKES: dict[str, tuple[Build, str]] = {
     ),
     "product": (lambda b: b.node("MatMul", "x", b.zeros(4, 9, 9)), "a product of two activations outside an"),
     "table": (lambda b: b.node("Add", "x", b.zeros(4, 9, 9)), "adding a constant of shape (4, 9, 9): no lay"),
+    "square": (lambda b: b.node("Mul", "x", "x"), "two activations: only their sum (Add) has a layer"),
+    "shapes": (
+        lambda b: b.node("Gemm", b.node("Flatten", "x"), b.zeros(7, 2)), "the shape of value 'v1' is not",
+    ),
+    "heads": (
+        lambda b: b.node("MatMul", b.node("Softmax", b.node("MatMul", "x", "x"), axis=-1), "x"),
+        "cannot see where its heads are joined",
+    ),
     "gate": (lambda b: b.node("Mul", b.node("Relu", "x"), "x"), "branches meet here; only Add and Concat jo"),
     "mask": (lambda b: b.node("Mul", "x", b.zeros(4, 9, 9)), "a constant of shape (4, 9, 9): no layer does"),
     "gather": (lambda b: b.node("Gather", "x", b.constant([0], np.int64)), "only rows of a constant table,"),

@@ -137,6 +137,13 @@ def test_the_command_takes_a_study_up_again(
     assert capsys.readouterr().out.startswith(f"{kept[0].parent}: 2 rows; ")
 
 
+def test_a_model_for_which_no_memory_is_small_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of one sample that does not fit is told with the model, not tried again for ever."""
+    monkeypatch.setattr(study, "_fits", lambda record: False)
+    with pytest.raises(InputError, match="vgg16_cifar10: a step of one sample does not fit the DRAM of both"):
+        savings_study(tmp_path / "savings.json", Choice(("vgg16_cifar10",)), "")
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     """A model that is none of the study's, and a file that is no study."""
     path = tmp_path / "savings.json"

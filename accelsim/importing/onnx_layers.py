@@ -303,6 +303,11 @@ def _lstm(t: Translator, items: list[Item], node: Node) -> None:
     settings: dict[str, Any] = {"features": t.attribute(node, "hidden_size", 0)}
     settings |= {"bidirectional": True} if direction == "bidirectional" else {}
     items.append(("lstm", t.named(node, settings)))
+    states = [bool(value and t.graph.consumers.get(value)) for value in (*node.outputs, "", "")[:3]]
+    if states[1] and not states[0] and direction == "forward":
+        items.append(("take_last", {}))
+    elif states[1] or states[2]:
+        raise t.mistake(node, "its last states are used; only its outputs, or the last of a forward one")
 
 
 def _attention(t: Translator, items: list[Item], node: Node) -> None:

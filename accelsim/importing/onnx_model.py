@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from accelsim.errors import InputError
 from accelsim.importing.naming import workload_name
-from accelsim.importing.onnx_graph import Graph, read_graph
+from accelsim.importing.onnx_graph import Constant, Graph, read_graph
 from accelsim.importing.onnx_layers import Translator
 from accelsim.importing.onnx_patterns import fused
 from accelsim.importing.onnx_structure import layered
@@ -35,7 +35,7 @@ def onnx_workload(
     open, several inputs that the output depends on.
     """
     notes: list[str] = []
-    graph = fused(read_graph(path, choice.sizes, choice.output), notes)
+    graph = _one_input(fused(read_graph(path, choice.sizes, choice.output), notes), notes)
     start = _data_input(graph)
     items = layered(graph, start, Translator(graph, notes))
     data = _data(graph, start, items) | {"samples": samples or batch or DEFAULT_BATCH}
@@ -44,6 +44,30 @@ def onnx_workload(
     comment += "".join(f"\nNote: {note}" for note in notes)
     head = Head(comment, name, f"Imported from {path.name}", data, batch or DEFAULT_BATCH, epochs)
     return name, workload_text(head, items), tuple(notes)
+
+
+def _one_input(graph: Graph, notes: list[str]) -> Graph:
+    """The graph with token ids alone: other whole numbers, as segments and masks are, count as constant.
+
+    A vector looked up by them is then one vector for all positions.
+    """
+    used = [name for name in graph.inputs if name in graph.consumers]
+    main = "input_ids" if "input_ids" in used else (used or [""])[0]
+    others = [name for name in used if name != main and name in graph.whole_inputs]
+    if main not in graph.whole_inputs or not others:
+        return graph
+    notes.append(f"taken as constant: {', '.join(others)}")
+    constants = dict(graph.constants) | {name: Constant(graph.shape(name), None, "") for name in others}
+    nodes = []
+    for node in graph.nodes:
+        if not all(value in constants for value in node.inputs if value):
+            nodes.append(node)
+            continue
+        looked_up = node.op == "Gather" and node.inputs[1] in others
+        for value in node.outputs:
+            shape = graph.shapes.get(value, ())
+            constants[value] = Constant(shape[-1:] if looked_up else shape, None, "")
+    return replace(graph, constants=constants).rewired(nodes)
 
 
 def _data_input(graph: Graph) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from accelsim.importing.onnx_graph import Graph, Node
 from accelsim.importing.onnx_layers import Translator
@@ -58,8 +58,12 @@ class _Walk:
                 items.append(self._joined(node, value))
             else:
                 self._translator.extend(items, node)
-            value = next((each for each in node.outputs if each == end), node.outputs[0])
+            value = next(each for each in node.outputs if each == end or self._read(each, inside))
         return items
+
+    def _read(self, value: str, inside: set[str]) -> bool:
+        """Whether a value enters what the walk goes to."""
+        return any(node.outputs[0] in inside for node in self._graph.consumers.get(value, ()))
 
     def _leading_to(self, end: str) -> set[str]:
         """All values that ``end`` depends on, and itself."""
@@ -74,25 +78,25 @@ class _Walk:
                 waiting += self._graph.dynamic(node)
         return found
 
-    def _meeting(self, value: str, inside: set[str], readers: Iterable[Node]) -> Node:
-        """The first node behind which everything comes through it alone."""
-        reached, open_edges = {value}, {(value, node.outputs[0]) for node in readers}
-        for node in self._graph.nodes:
-            entering = {(each, node.outputs[0]) for each in node.inputs if each in reached}
-            if not entering or node.outputs[0] not in inside:
+    def _meeting(self, value: str, inside: set[str], readers: Sequence[Node]) -> Node:
+        """The first node behind which everything comes through it alone; at the latest, the end's."""
+        meeting, reached = readers[0], {value}
+        open_edges = {(value, node.outputs[0]) for node in readers}
+        for meeting in self._graph.nodes:
+            entering = {(each, meeting.outputs[0]) for each in meeting.inputs if each in reached}
+            if not entering or meeting.outputs[0] not in inside:
                 continue
             open_edges -= entering
             if not open_edges:
-                return node
-            reached |= set(node.outputs)
+                break
+            reached |= set(meeting.outputs)
             open_edges |= {
                 (out, later.outputs[0])
-                for out in node.outputs
+                for out in meeting.outputs
                 for later in self._graph.consumers.get(out, ())
                 if later.outputs[0] in inside
             }
-        maker = next(iter(readers))
-        raise self._translator.mistake(maker, f"branches from value {value!r} that never meet again")
+        return meeting
 
     def _joined(self, node: Node, value: str) -> Item:
         """The item of a node in which branches from ``value`` meet."""
