@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from fake_verbs import step
 
-from accelsim.cli.progress import clock, show_progress
+from accelsim.cli.progress import clock, epoch_line, show_progress
+from accelsim.run import Metric
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +30,14 @@ def test_plain_progress_is_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) 
         f"fp4_training  epoch 1/2  {common}  80.0 %  1,234 samples/s  1 min 01 s left",
         f"fp4_training  epoch 2/2  {common}  85.0 %  1,234 samples/s",
     ]
+
+
+def test_a_metric_of_its_own_is_told_beside_the_accuracy() -> None:
+    """Bits per character stand in the line of an epoch; accuracy is not told twice."""
+    bits = epoch_line(step(phase="test", test_accuracy=0.5, metric=Metric("bits per character", 2.25)))
+    assert "test accuracy  50.0 %  bits per character 2.250  1,234 samples/s" in bits
+    plain = epoch_line(step(phase="test", test_accuracy=0.5, metric=Metric("accuracy", 0.5)))
+    assert plain == epoch_line(step(phase="test", test_accuracy=0.5))
 
 
 def test_quiet_progress_is_nothing() -> None:
