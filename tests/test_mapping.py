@@ -203,8 +203,8 @@ def test_a_pair_of_formats_without_a_mode_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_tile_that_cannot_fit_is_an_error(tmp_path: Path) -> None:
-    """All of K at once through a small scratchpad: the message names the GEMM, the chip and the cure."""
-    chip = priced_chip(tmp_path, dataflows="output_stationary", output_chunk=None, capacity_kib=1)
+    """Much of K at once through a small scratchpad: the message names the GEMM, the chip and the cure."""
+    chip = priced_chip(tmp_path, dataflows="output_stationary", output_chunk=4096, capacity_kib=1)
     text = (
         r"^layer 'conv1' \(forward\): the smallest tile of its 4 x 5000 x 4 GEMM does not fit into half of "
         r"the scratchpads of chip 'priced' \(1 x 1 KiB\); raise scratchpad.capacity_kib or lower "
@@ -214,13 +214,25 @@ def test_a_tile_that_cannot_fit_is_an_error(tmp_path: Path) -> None:
         plan_gemm(gemm_of(4, 5000, 4), chip)
 
 
+def test_sums_that_stay_in_the_array_need_no_deep_tile(tmp_path: Path) -> None:
+    """Output stationary over all of K streams a long K through a small scratchpad, one pass at a time."""
+    chip = priced_chip(tmp_path, dataflows="output_stationary", output_chunk=None, capacity_kib=1)
+    gemm = gemm_of(40, 5000, 40)
+    plan = plan_gemm(gemm, chip)
+    assert plan.chunk == 5000
+    assert plan.tile_m <= plan.rows
+    assert plan.tile_n <= plan.output_cols
+    assert plan.tile_k % plan.lanes == 0
+    assert tile_bits(gemm, Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)) <= 8 * 512
+
+
 def test_a_dataflow_whose_tiles_cannot_fit_is_passed_over(tmp_path: Path) -> None:
     """Another dataflow with smaller tiles takes the GEMM, although it needs more cycles."""
     chip = priced_chip(
-        tmp_path, output_chunk=None, pipelined=False, capacity_kib=1, scratchpad_bandwidth=WIDE_PORT_BYTES
+        tmp_path, output_chunk=4096, pipelined=False, capacity_kib=1, scratchpad_bandwidth=WIDE_PORT_BYTES
     )
     roomy = priced_chip(
-        tmp_path, output_chunk=None, pipelined=False, capacity_kib=256, scratchpad_bandwidth=WIDE_PORT_BYTES
+        tmp_path, output_chunk=4096, pipelined=False, capacity_kib=256, scratchpad_bandwidth=WIDE_PORT_BYTES
     )
     assert plan_gemm(gemm_of(4, 5000, 4), roomy).dataflow == "output_stationary"
     assert plan_gemm(gemm_of(4, 5000, 4), chip).dataflow == "weight_stationary"

@@ -107,7 +107,11 @@ def _best(
 def _tile(gemm: Gemm, chip: Chip, choice: Choice, sum_bits: int, wanted: Tile | None) -> Tile | None:
     if wanted is None:
         return choose_tile(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits)
-    return wanted if tile_fits(gemm, chip, choice.splits, choice.array, sum_bits, wanted) else None
+    return (
+        wanted
+        if tile_fits(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits, wanted)
+        else None
+    )
 
 
 def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:

@@ -19,7 +19,9 @@ together and are cut for DRAM alone: they do not cut the array's passes.
 
 The space searched: tile_m and tile_n are powers of two times one array pass of every worker, or the
 whole extent; tile_k is the whole of K, or the most whole chunks of every piece that fit; both loop
-orders. Fewest DRAM bytes win, then fewest tiles, then M outer.
+orders. Where output stationary adds up a whole piece of K before it drains, a tile of one array pass
+holds its sums in the PEs, so its K may be cut at any group of lanes. Fewest DRAM bytes win, then fewest
+tiles, then M outer.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def choose_tile(
     everything = Tile(gemm.m, gemm.n, gemm.k, "m_outer")
     if not gemm.macs:
         return everything
-    room = _Room(gemm, chip, splits, array.chunk, sum_bits)
+    room = _Room(gemm, chip, dataflow, splits, array, sum_bits)
     if room.depth(gemm.m, gemm.n) == gemm.k:
         return everything  # one tile loads each operand once
     unit_m, unit_n = pass_extents(dataflow, splits, array.rows, array.output_cols)
@@ -95,12 +97,14 @@ def choose_tile(
     return min(tiles, key=lambda tile: _traffic(gemm, a_bytes, b_bytes, tile), default=None)
 
 
-def tile_fits(gemm: Gemm, chip: Chip, splits: Splits, array: ArrayShape, sum_bits: int, tile: Tile) -> bool:
+def tile_fits(
+    gemm: Gemm, chip: Chip, dataflow: Dataflow, splits: Splits, array: ArrayShape, sum_bits: int, tile: Tile
+) -> bool:
     """Whether ``tile`` cuts K at whole chunks of every piece, and has room."""
     if not gemm.macs:
         return True
-    whole_chunks = tile.k == gemm.k or tile.k % (array.chunk * splits.k) == 0
-    room = _Room(gemm, chip, splits, array.chunk, sum_bits)
+    room = _Room(gemm, chip, dataflow, splits, array, sum_bits)
+    whole_chunks = tile.k == gemm.k or tile.k % room.step(tile.m, tile.n) == 0
     return whole_chunks and room.depth(tile.m, tile.n) >= tile.k
 
 
@@ -117,19 +121,36 @@ class _Room:
     All is multiplied by groups m k n to stay in integers.
     """
 
-    def __init__(self, gemm: Gemm, chip: Chip, splits: Splits, chunk: int, sum_bits: int) -> None:
+    def __init__(
+        self,
+        gemm: Gemm,
+        chip: Chip,
+        dataflow: Dataflow,
+        splits: Splits,
+        array: ArrayShape,
+        sum_bits: int,
+    ) -> None:
         self.scale = gemm.groups * gemm.m * gemm.k * gemm.n
         self.capacity_bits = 8 * half_capacity_bytes(chip) // concurrent_groups(gemm, splits)
         self.bits_a_result = sum_bits * splits.k
         self.a_bits_a_row = 2 * gemm.a.elements * gemm.a.bits * gemm.n
         self.b_bits_a_column = 2 * gemm.b.elements * gemm.b.bits * gemm.m
-        self.whole_k, self.step = gemm.k, chunk * splits.k
+        self.whole_k, self.chunks = gemm.k, array.chunk * splits.k
+        self.one_pass = pass_extents(dataflow, splits, array.rows, array.output_cols)
+        stays = dataflow == "output_stationary" and self.chunks >= gemm.k
+        self.finest = array.lanes * splits.k if stays else self.chunks
+
+    def step(self, tile_m: int, tile_n: int) -> int:
+        """What tile_k is a multiple of: whole chunks, or groups of lanes of sums that stay in the PEs."""
+        within_a_pass = tile_m <= self.one_pass[0] and tile_n <= self.one_pass[1]
+        return self.finest if within_a_pass else self.chunks
 
     def depth(self, tile_m: int, tile_n: int) -> int:
-        """The largest tile_k that fits: the whole of K or whole chunks of every piece; 0 if none does."""
+        """The largest tile_k that fits: the whole of K or whole steps; 0 if none does."""
         room = self.scale * (self.capacity_bits - tile_m * tile_n * self.bits_a_result)
         depth = room // (tile_m * self.a_bits_a_row + tile_n * self.b_bits_a_column)
-        return self.whole_k if depth >= self.whole_k else max(depth // self.step * self.step, 0)
+        step = self.step(tile_m, tile_n)
+        return self.whole_k if depth >= self.whole_k else max(depth // step * step, 0)
 
 
 def _traffic(gemm: Gemm, a_bytes: int, b_bytes: int, tile: Tile) -> tuple[int, int, int]:
