@@ -171,7 +171,7 @@ def test_a_chip_may_store_fixed_point(tmp_path: Path) -> None:
     text = (resource_dir("arch_configs") / "fixed16_training.yaml").read_text(encoding="utf-8")
     path = tmp_path / "own.yaml"
     path.write_text(
-        text.replace("storage_format: fixed16_4_12", "storage_format: fixed8_4_4"), encoding="utf-8"
+        text.replace("storage_format: fixed16_6_10", "storage_format: fixed8_4_4"), encoding="utf-8"
     )
     with pytest.raises(InputError) as caught:
         load_chip(path)
