@@ -13,7 +13,7 @@ from accelsim.chip import load_chip
 from accelsim.datapath.edge import EdgeOperand
 from accelsim.mapping import Planner
 from accelsim.numerics.formats import number_format
-from accelsim.recipe import DynamicLossScale, load_recipe
+from accelsim.recipe import DynamicLossScale, WeightRule, load_recipe
 from accelsim.run.chip_executor import CLIP, NETWORK, ChipExecutor
 from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
@@ -311,3 +311,21 @@ def test_a_dynamic_loss_scale() -> None:
     fixed = with_recipe("fp16_dlfloat")
     fixed.add_gradient("layer", "weight", np.float32([math.inf]))
     assert fixed.usable_gradients() == fixed.gradients_by_key
+
+
+@pytest.mark.parametrize("scale", ["sawb", "max"])
+def test_stochastic_weights_do_not_depend_on_when_they_are_asked_for(scale: str) -> None:
+    """After an update a test may come first or not (a resumed run has none): the codes are the same."""
+    rule = WeightRule(format="int4", scale=scale, rounding="stochastic")  # type: ignore[arg-type]
+    master = np.random.default_rng(3).normal(0, 1, (20, 30)).astype(np.float32)
+    codes = []
+    for draws in (0, 2):
+        chip = with_recipe("luq2023", weight=rule)
+        chip.state.parameters["layer.weight"] = master
+        for _ in range(draws):
+            chip.gradients("layer", master)
+        codes.append(chip.weight("layer", master.shape).array)
+    assert (codes[0] == codes[1]).all()
+    chip.state.step += 1
+    chip.end_of_update()
+    assert (chip.weight("layer", master.shape).array != codes[0]).any()

@@ -170,10 +170,12 @@ class ChipExecutor:
         return stream_key(self._seed, purpose, self.state.step, layer, self._drawn[purpose])
 
     def _by_rule(
-        self, layer: str, values: F32, fmt: str, rule: WeightRule | ActivationRule | GradientRule
-    ) -> Operand:
+        self, layer: str, values: F32, fmt: str, rule: WeightRule | ActivationRule | GradientRule,
+        key: int | None = None,
+    ) -> Operand:  # fmt: skip
         """An operand by a scale rule that looks at the values alone."""
-        key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+        if key is None and rule.rounding == "stochastic":
+            key = self._key("rounding", layer)
         if rule.scale == "block":
             square = isinstance(rule, WeightRule) and rule.square
             return EdgeOperand(values, fmt, rounding=rule.rounding, key=key, square=square)
@@ -202,14 +204,16 @@ class ChipExecutor:
         key = layer, parameter
         if key not in self._weights:
             master = self.parameter(owner or layer, parameter).reshape(shape)
-            self._weights[key] = self._weight(layer, master)
+            self._weights[key] = self._weight(layer, parameter, master)
         return self._weights[key]
 
-    def _weight(self, layer: str, master: F32) -> Operand:
-        rule = self.rules[layer].weight
+    def _weight(self, layer: str, parameter: str, master: F32) -> Operand:
+        """Its random bits do not depend on when it is first asked for: a test may come before or not."""
+        rule, key = self.rules[layer].weight, None
+        if rule.rounding == "stochastic":
+            key = stream_key(self._seed, "weight", self.state.step, layer, parameter)
         if rule.scale != "sawb":
-            return self._by_rule(layer, master, rule.format, rule)
-        key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+            return self._by_rule(layer, master, rule.format, rule, key)
         return sawb(master, number_format(rule.format), self._recipe.storage, rule.rounding, key)
 
     def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
