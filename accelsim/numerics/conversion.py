@@ -6,7 +6,7 @@ This is the definition. Array-speed twins of the hot conversions are in `quantis
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,10 +20,16 @@ Codes = NDArray[Any]
 Words = NDArray[np.uint64]
 
 _BLOCK = 1 << 14  # elements converted at a time: their temporaries stay in the cache
+_WORTH_A_KERNEL = 1 << 11
+"""Elements from which the kernels of `quantise` are loaded; below, nobody waits for the plain way."""
 
 
 def decode(fmt: NumberFormat, codes: ArrayLike) -> F64:
     """See `NumberFormat.decode`."""
+    if np.size(codes) >= _WORTH_A_KERNEL and fmt.bits <= 16:
+        from accelsim.numerics.quantise import values_of
+
+        return values_of(np.asarray(codes), fmt, np.empty(np.shape(codes)))
     array = checked_codes(fmt.name, fmt.bits, codes)
     if fmt.bits == 32:
         with np.errstate(invalid="ignore"):  # widening a signalling NaN makes it quiet
@@ -40,9 +46,17 @@ def encode(
     first: int,
 ) -> Codes:
     """See `NumberFormat.encode`."""
+    rounding, overflow = rounding or fmt.rounding, overflow or fmt.overflow
+    if isinstance(values, np.ndarray) and values.size >= _WORTH_A_KERNEL:
+        from accelsim.numerics.quantise import fast_codes
+
+        _check_modes(fmt, rounding, overflow)
+        codes = fast_codes(fmt, values, rounding, overflow, key, first)
+        if codes is not None:
+            return codes
     array = real_values(fmt.name, values)
     words = drawn_words(fmt.name, rounding, key, first, array.shape)
-    return encode_array(fmt, array, rounding or fmt.rounding, overflow or fmt.overflow, words)
+    return encode_array(fmt, array, rounding, overflow, words)
 
 
 def encode_array(fmt: NumberFormat, values: F64, rounding: str, overflow: str, words: Words | None) -> Codes:
@@ -64,10 +78,15 @@ def encode_array(fmt: NumberFormat, values: F64, rounding: str, overflow: str, w
 
 def _encode_part(fmt: NumberFormat, values: F64, rounding: str, overflow: str, words: Words | None) -> Codes:
     if not fmt.has_nan and np.isnan(values).any():
-        raise InputError(f"{fmt.name}: the format has no NaN, but the values hold one")
+        refuse_nan(fmt.name)
     if fmt.kind in ("integer", "fixed"):
         return _encode_integer(fmt, values, rounding, overflow, words)
     return _encode_float(fmt, values, rounding, overflow, words)
+
+
+def refuse_nan(name: str) -> NoReturn:
+    """Say that the format ``name`` has no NaN."""
+    raise InputError(f"{name}: the format has no NaN, but the values hold one")
 
 
 def _check_modes(fmt: NumberFormat, rounding: str, overflow: str) -> None:
@@ -156,12 +175,17 @@ def drawn_words(
     """
     if rounding != "stochastic":
         return None
+    count = int(np.prod(shape, dtype=np.int64))
+    return random_words(checked_key(name, key, first), count, first).reshape(shape)
+
+
+def checked_key(name: str, key: int | None, first: int) -> int:
+    """The key. Raises `InputError` if there is none, or it or the first index is out of range."""
     if key is None:
         raise InputError(f"{name}: stochastic rounding needs the key of its random bits")
     if not (0 <= key < 1 << 64 and 0 <= first < 1 << 63):
         raise InputError(f"{name}: key must be in 0..2**64-1 and first in 0..2**63-1, got {key} and {first}")
-    count = int(np.prod(shape, dtype=np.int64))
-    return random_words(key, count, first).reshape(shape)
+    return key
 
 
 def checked_codes(name: str, bits: int, codes: ArrayLike) -> NDArray[Any]:

@@ -1,17 +1,20 @@
-"""Array-speed conversions: float32 carriers to 16-bit values and to 4-bit codes, one rounding each.
+"""Array-speed conversions: numbers to values and codes of any format and back, one rounding each.
 
-`formats` defines what these compute, for every format; here are the conversions that a training run
-does on every tensor, in integer arithmetic on the bits of a float32, tested against `formats`.
+`conversion` defines what these compute, for every format; here are the conversions that a training run
+does on every tensor, in integer arithmetic on the bits of a float, tested against `conversion`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from accelsim.numerics import code_kernels, conversion
+from accelsim.numerics.code_layouts import drawn_layout, nearest_layout
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.formats import NumberFormat, number_format
 
@@ -21,26 +24,115 @@ Codes = NDArray[np.uint8]
 SUM_BLOCK = 256
 """Rows summed one after another before the partial sums are added; fixes the order of every reduction."""
 
+_BLOCKS = 8  # summed side by side; a matter of speed, not of bits
 
-def round_to(values: F32, fmt: str) -> F32:
-    """``values`` rounded in place to a 16-bit format (or left alone for fp32), and returned.
+
+def codes_of(
+    values: NDArray[Any],
+    fmt: NumberFormat,
+    rounding: str | None = None,
+    overflow: str | None = None,
+    *,
+    key: int | None = None,
+    first: int = 0,
+) -> NDArray[Any]:
+    """What `NumberFormat.encode` gives, by a kernel where one computes the same: see there.
+
+    Kernels take float32 (nearest and stochastic) and float64, every format of at most 16 bits but radix 8,
+    logarithms to base sqrt 2 and unsigned floating point, and no rounding toward zero or to odd.
+    """
+    rounding, overflow = rounding or fmt.rounding, overflow or fmt.overflow
+    found = fast_codes(fmt, np.asarray(values), rounding, overflow, key, first)
+    return fmt.encode(values, rounding, overflow, key=key, first=first) if found is None else found
+
+
+def fast_codes(
+    fmt: NumberFormat, values: NDArray[Any], rounding: str, overflow: str, key: int | None, first: int
+) -> NDArray[Any] | None:
+    """`codes_of` by a kernel, or None where there is none. Raises `InputError` as `NumberFormat.encode`."""
+    if values.dtype not in (np.float32, np.float64) or values.size == 0:
+        return None
+    drawn = rounding == "stochastic"
+    layout = drawn_layout(fmt, overflow) if drawn else nearest_layout(fmt, rounding, overflow)
+    if layout is None or (values.dtype == np.float64 and fmt.kind == "log" and not drawn):
+        return None
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if not fmt.has_nan and _holds_nan(flat):
+        conversion.refuse_nan(fmt.name)
+    codes = np.empty(flat.size, fmt.code_dtype)
+    run = getattr(code_kernels, layout.kernel)
+    if drawn:
+        stream = np.uint64(conversion.checked_key(fmt.name, key, first)), np.uint64(first)
+        run(flat, layout.fields, layout.places[0], *stream, codes)
+        if fmt.lowest_binade == "normal" and layout.kernel == "drawn_floats":
+            code_kernels.drawn_below(flat, fmt.min_positive, fmt.first_code, fmt.sign_code, *stream, codes)
+        return codes.reshape(values.shape)
+    if flat.dtype == np.float64:
+        singles = np.empty(flat.size, np.float32)
+        code_kernels.odd_singles(flat, singles)
+        flat = singles
+    run(flat, layout.fields, layout.places, codes)
+    return codes.reshape(values.shape)
+
+
+def _holds_nan(values: NDArray[Any]) -> bool:
+    return bool(np.isnan(largest_magnitude(values) if values.dtype == np.float32 else values).any())
+
+
+def values_of(codes: NDArray[Any], fmt: NumberFormat, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The values of codes: float32, or written into ``out`` (C-contiguous, float32 or float64) and returned.
+
+    Parameters
+    ----------
+    codes: unsigned integers of any shape, each below ``2**bits``; formats of at most 16 bits.
+
+    Raises
+    ------
+    InputError: as `NumberFormat.decode`.
+    """
+    flat = np.ascontiguousarray(codes).reshape(-1)
+    as_they_are = flat.dtype == fmt.code_dtype and flat.size > 0
+    if not as_they_are or (fmt.bits % 8 and code_kernels.largest_code(flat) >> fmt.bits):
+        flat = conversion.checked_codes(fmt.name, fmt.bits, flat)
+    result = np.empty(np.shape(codes), np.float32) if out is None else out
+    code_kernels.look_up(flat, _value_table(fmt, result.dtype.char), result.reshape(-1))
+    return result
+
+
+@cache
+def _value_table(fmt: NumberFormat, char: str) -> NDArray[Any]:
+    return conversion.decode_table(fmt).astype(char)
+
+
+def round_to(
+    values: F32,
+    fmt: str,
+    rounding: str | None = None,
+    overflow: str | None = None,
+    *,
+    key: int | None = None,
+    first: int = 0,
+) -> F32:
+    """``values`` rounded in place to a format, and returned.
 
     Parameters
     ----------
     values: float32, any shape and layout.
-    fmt: dlfloat16, fp16, bf16 or fp32. What lies above its range becomes infinity (in dlfloat16 NaN,
-        whose one code stands for both); a NaN becomes the positive quiet one, whichever the host made.
-        Or fixed16_<IL>_<FL>: to even, saturating, a NaN becomes 0.
+    fmt: any format whose values float32 holds; fp32 leaves them alone. As it is, what lies above the
+        range becomes infinity in 16-bit formats (in dlfloat16 NaN, whose one code stands for both); a
+        NaN becomes the positive quiet one, whichever the host made, or 0 where the format has none.
+    rounding, overflow, key, first: as in `NumberFormat.encode`.
     """
     if fmt == "fp32" or values.size == 0:
         return values
     if not values.flags.c_contiguous:  # reshape would round a copy
-        values[...] = round_to(np.ascontiguousarray(values), fmt)
+        values[...] = round_to(np.ascontiguousarray(values), fmt, rounding, overflow, key=key, first=first)
         return values
-    if fmt not in _ROUNDERS:
-        held = np.where(np.isnan(values), np.float32(0), values)
-        values[...] = number_format(fmt).round(held)
-        return values
+    if fmt not in _ROUNDERS or (rounding, overflow) != (None, None):
+        number = number_format(fmt)
+        if not number.has_nan:
+            np.copyto(values, 0, where=np.isnan(values))
+        return values_of(codes_of(values, number, rounding, overflow, key=key, first=first), number, values)
     limit = np.float32(number_format(fmt).max_value).view(np.int32)
     _ROUNDERS[fmt](values.reshape(-1).view(np.int32), limit, _ABOVE[fmt])
     return values
@@ -195,21 +287,70 @@ def magnitude_moments(values: F32) -> tuple[float, float]:
     partial = np.zeros((-(-flat.size // SUM_BLOCK), 2), np.float32)
     _magnitude_moments(flat, partial)
     total = np.zeros(2, np.float32)
-    for row in partial:
-        total += row
+    _add_rows(partial, total)
     return float(total[0]), float(total[1])
 
 
 @kernel(parallel=True)
 def _magnitude_moments(values: Any, partial: Any) -> None:
-    for block in prange(partial.shape[0]):
-        first = np.float32(0.0)
-        second = np.float32(0.0)
-        for i in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, values.size)):
-            first += abs(values[i])
-            second += values[i] * values[i]
+    """Eight blocks at a time: their sums do not wait for each other, and each is in order."""
+    for group in prange(-(-partial.shape[0] // _BLOCKS)):
+        start = group * _BLOCKS * SUM_BLOCK
+        if start + _BLOCKS * SUM_BLOCK <= values.size:
+            _eight_blocks(values[start : start + _BLOCKS * SUM_BLOCK], partial[group * _BLOCKS :])
+            continue
+        for block in range(group * _BLOCKS, partial.shape[0]):
+            first = np.float32(0.0)
+            second = np.float32(0.0)
+            for i in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, values.size)):
+                first += abs(values[i])
+                second += values[i] * values[i]
+            partial[block, 0] = first
+            partial[block, 1] = second
+
+
+@kernel()
+def _eight_blocks(values: Any, partial: Any) -> None:
+    """Both sums of eight blocks that follow each other; (8 * SUM_BLOCK,) into (8, 2)."""
+    f0 = f1 = f2 = f3 = f4 = f5 = f6 = f7 = np.float32(0.0)
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
+    for i in range(SUM_BLOCK):
+        x = values[i]
+        f0 += abs(x)
+        s0 += x * x
+        x = values[i + SUM_BLOCK]
+        f1 += abs(x)
+        s1 += x * x
+        x = values[i + 2 * SUM_BLOCK]
+        f2 += abs(x)
+        s2 += x * x
+        x = values[i + 3 * SUM_BLOCK]
+        f3 += abs(x)
+        s3 += x * x
+        x = values[i + 4 * SUM_BLOCK]
+        f4 += abs(x)
+        s4 += x * x
+        x = values[i + 5 * SUM_BLOCK]
+        f5 += abs(x)
+        s5 += x * x
+        x = values[i + 6 * SUM_BLOCK]
+        f6 += abs(x)
+        s6 += x * x
+        x = values[i + 7 * SUM_BLOCK]
+        f7 += abs(x)
+        s7 += x * x
+    for block, first in enumerate((f0, f1, f2, f3, f4, f5, f6, f7)):
         partial[block, 0] = first
+    for block, second in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
         partial[block, 1] = second
+
+
+@kernel()
+def _add_rows(rows: Any, total: Any) -> None:
+    """Add rows (n, 2) to ``total`` (2,), one after another."""
+    for row in range(rows.shape[0]):
+        total[0] += rows[row, 0]
+        total[1] += rows[row, 1]
 
 
 def pack_codes(codes: Codes) -> Codes:
