@@ -136,17 +136,19 @@ def kernel_of(rule: Accumulation, name: str, k: int) -> str:
 
 
 def test_fast_kernels_are_chosen_only_where_they_are_right() -> None:
-    """Integers that cannot overflow are summed fast; a sum that might, and every other rule, is not."""
-    assert kernel_of(Accumulation(4, 64, "int16"), "int4", 511) != "general"
-    assert kernel_of(Accumulation(4, 64, "int16"), "int4", 512) == "general"
-    assert kernel_of(Accumulation(4, 64, "int32"), "int8", 1024) != "general"
-    assert kernel_of(Accumulation(4, 64, "int32"), "int8", 1025) == "general"
-    assert kernel_of(Accumulation(4, 64, "exact"), "int4", 600) != "general"
+    """Integers that cannot overflow take bytes, sums that might take doubles."""
+    assert kernel_of(Accumulation(4, 64, "int16"), "int4", 511) == "i8_exact"
+    assert kernel_of(Accumulation(4, 64, "int16"), "int4", 512) == "f64_exact"
+    assert kernel_of(Accumulation(4, 64, "int32"), "int8", 1024) == "i16_exact"
+    assert kernel_of(Accumulation(4, 64, "int32"), "int8", 1025) == "f64_exact"
+    assert kernel_of(Accumulation(4, 64, "exact"), "int4", 600) == "i8_exact"
     assert kernel_of(Accumulation(4, 64, "exact", rounding="stochastic"), "int4", 600) == "general"
-    assert kernel_of(Accumulation(4, 64, "fp16"), "int4", 100) != "general"
-    assert kernel_of(Accumulation(4, 64, "fp16", rounding="nearest_even"), "int4", 100) != "general"
-    assert kernel_of(Accumulation(4, 128, "fp16", k_splits=9), "int4", 100) != "general"
-    for other in ({"rounding": "nearest_up"}, {"alignment_bits": 30}, {"k_splits": 2}):
+    assert kernel_of(Accumulation(4, 64, "fp16"), "int4", 100) == "i8_exact"
+    assert kernel_of(Accumulation(4, 64, "fp16", rounding="nearest_even"), "int4", 100) == "i8_exact"
+    assert kernel_of(Accumulation(4, 128, "fp16", k_splits=9), "int4", 100) == "i8_exact"
+    assert kernel_of(Accumulation(4, 64, "fp16", rounding="nearest_up"), "int4", 100) == "f64_exact"
+    assert kernel_of(Accumulation(4, 64, "int16", "wrap"), "int4", 512) == "general"
+    for other in ({"rounding": "toward_zero"}, {"alignment_bits": 30}, {"k_splits": 2}):
         assert kernel_of(Accumulation(4, 64, "fp16", **other), "int4", 100) == "general"  # type: ignore[arg-type]
 
 

@@ -179,3 +179,10 @@ def largest_code(codes: Any) -> Any:
     for i in range(codes.size):
         largest = max(largest, codes[i])
     return largest
+
+
+@kernel()
+def used_codes(codes: Any, used: Any) -> None:
+    """Set ``used`` at every code there is."""
+    for i in range(codes.size):
+        used[codes[i]] = True

@@ -19,6 +19,7 @@ from accelsim.numerics.accumulator import EXACT, AccumulatorFormat, FixedPoint
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.double_tile import COLUMNS, ROWS, DoubleConfig, double_tile
 from accelsim.numerics.format_rules import binade_power
+from accelsim.numerics.formats import NumberFormat
 
 F64 = NDArray[np.float64]
 
@@ -49,16 +50,20 @@ def double_config(
         return None
     exact = 2.0**53 * unit
     lanes = k if rule.accumulator == EXACT else min(rule.lanes, k)
+    checked = lanes > 1 and lanes * largest_product > exact
+    saturates = rule.overflow_used == "saturate"
     return DoubleConfig(
-        ties_up=rounding == "nearest_up",
-        ties_down=rounding == "nearest_down",
-        flushes=fmt.kind == "float" and not isinstance(fmt, FixedPoint) and fmt.lowest_binade == "normal",
-        sticky=bound > exact,
-        checked=lanes > 1 and lanes * largest_product > exact,
-        saturates=rule.overflow_used == "saturate",
-        lopsided=fmt.max_value != -fmt.min_value,
-        watched=bound >= fmt.max_value,
+        rounding=_rounding_of(fmt, rounding),
+        precision="checked" if checked else "sticky" if bound > exact else "exact",
+        range="inside" if bound < fmt.max_value else "saturated" if saturates else "marked",
     )
+
+
+def _rounding_of(fmt: AccumulatorFormat, rounding: str) -> str:
+    normal = isinstance(fmt, NumberFormat) and fmt.kind == "float" and fmt.lowest_binade == "normal"
+    if rounding == "nearest_even" and not normal:
+        return "even"
+    return "up" if rounding == "nearest_up" and normal else "any"
 
 
 def _is_binary(fmt: AccumulatorFormat) -> bool:
@@ -84,15 +89,19 @@ def accumulate_doubles(
     lanes = k if rule.accumulator == EXACT else rule.lanes
     groups = k // lanes
     per_chunk = min(-(-rule.chunk // lanes), groups)
-    _multiply_kernel(config.pack())(a, panels, rounding_fields(rule.format), lanes, per_chunk, out, failed)
+    _multiply_kernel(config.pack())(
+        a, panels, rounding_fields(rule.format, rule.rounding_used), lanes, per_chunk, out, failed
+    )
     return out, failed
 
 
-def rounding_fields(fmt: AccumulatorFormat) -> F64:
+def rounding_fields(fmt: AccumulatorFormat, rounding: str) -> F64:
     """What `double_tile` knows of a format.
 
     Its lowest binade (all below has the same steps); as bits, how much larger 2**52 steps are than their
-    binade; as bits, half a step; the smallest number, the largest, and the largest below zero.
+    binade; as bits, half a step; the smallest number, the largest, and the largest below zero; how many
+    halves of a step a tie leaves over that should have gone up (2, which is none, if it should not), and
+    down.
     """
     if isinstance(fmt, FixedPoint) or fmt.kind in ("integer", "fixed"):
         fraction_bits = _WIDEST  # as if the whole range were one binade of a float
@@ -101,7 +110,9 @@ def rounding_fields(fmt: AccumulatorFormat) -> F64:
         fraction_bits = fmt.fraction_bits
         lowest = binade_power(fmt, 0 if fmt.lowest_binade == "normal" else 1)
     words = np.array([(52 - fraction_bits) << 52, 1 << (51 - fraction_bits)], np.int64).view(np.float64)
-    return np.array([math.ldexp(1.0, lowest), *words, fmt.min_positive, fmt.max_value, -fmt.min_value])
+    ties = [1.0 if rounding == "nearest_up" else 2.0, -1.0 if rounding == "nearest_down" else 2.0]
+    limits = fmt.min_positive, fmt.max_value, -fmt.min_value
+    return np.array([math.ldexp(1.0, lowest), *words, *limits, *ties])
 
 
 @cache

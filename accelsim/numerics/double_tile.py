@@ -11,7 +11,7 @@ not fuse, which is harmless here because it is used only where product and sum a
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -28,33 +28,34 @@ _INTS = ir.VectorType(_I64, WIDTH)
 _SLOTS = ROWS * VECTORS
 
 
+ROUNDINGS = ("even", "up", "any")
+PRECISIONS = ("exact", "sticky", "checked")
+RANGES = ("inside", "saturated", "marked")
+
+
 @dataclass(frozen=True)
 class DoubleConfig:
     """What is fixed when a tile is compiled.
 
-    ``ties_up``, ``ties_down``: how a tie is broken if not to even. ``flushes``: what rounds below the
-    smallest number becomes zero (formats whose lowest binade is normal). ``sticky``: sums of two may drop
-    bits. ``checked``: sums of a group's products may. ``saturates``: above the range comes the largest
-    value. ``lopsided``: which is not the same below zero. ``watched``: what is above the range is marked.
+    ``rounding``: ties to ``even`` in formats that fade to zero in equal steps; ties ``up`` in formats whose
+    lowest binade is normal, and below it zero; ``any`` nearest one. ``precision``: sums are ``exact`` in a
+    double; or may drop bits, which is a ``sticky`` last bit; or sums of a group's products may too, which
+    is ``checked``. ``range``: no sum can leave the format's; what does becomes the largest, or is marked.
     """
 
-    ties_up: bool
-    ties_down: bool
-    flushes: bool
-    sticky: bool
-    checked: bool
-    saturates: bool
-    lopsided: bool
-    watched: bool
+    rounding: str
+    precision: str
+    range: str
 
     def pack(self) -> int:
         """The configuration as one integer: Numba hands integers to an intrinsic as literals."""
-        return sum(int(flag) << place for place, flag in enumerate(astuple(self)))
+        word = ROUNDINGS.index(self.rounding) | PRECISIONS.index(self.precision) << 2
+        return word | RANGES.index(self.range) << 4
 
     @staticmethod
     def unpack(word: int) -> DoubleConfig:
         """The inverse of `pack`."""
-        return DoubleConfig(*(bool(word >> place & 1) for place in range(8)))
+        return DoubleConfig(ROUNDINGS[word & 3], PRECISIONS[word >> 2 & 3], RANGES[word >> 4])
 
 
 class _Emitter:
@@ -69,8 +70,9 @@ class _Emitter:
         name = f"llvm.fmuladd.v{WIDTH}f64"
         signature = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
         self.fmuladd = cgutils.get_or_insert_function(builder.module, signature, name)
-        loaded = [self.broadcast(builder.load(builder.gep(fields, [_index(i)]))) for i in range(6)]
-        self.lowest, self.shift, self.half, self.smallest, self.largest, self.largest_below = loaded
+        loaded = [self.broadcast(builder.load(builder.gep(fields, [_index(i)]))) for i in range(8)]
+        self.lowest, self.shift, self.half, self.smallest, self.largest, self.largest_below, *ties = loaded
+        self.ties_up, self.ties_down = ties
 
     def floats(self, value: float) -> ir.Constant:
         return ir.Constant(_FLOATS, [value] * WIDTH)
@@ -133,7 +135,7 @@ class _Emitter:
             k = builder.add(builder.add(first, rest.index), _index(1))
             for place, mark, (x, y) in zip(sums, marks, self.step(a, b, k), strict=True):
                 before = builder.load(place)
-                if self.config.checked:
+                if self.config.precision == "checked":
                     product = builder.fmul(x, y)
                     after = builder.fadd(before, product)
                     lost = self.dropped(before, product, after)
@@ -155,25 +157,24 @@ class _Emitter:
         builder, config = self.builder, self.config
         total = builder.fadd(x, y)
         bits = self.as_ints(total)
-        if config.sticky:
+        if config.precision != "exact":
             bits = self._odd(bits, self.dropped(x, y, total))
         sign = builder.and_(bits, self.ints(-(1 << 63)))
         size = builder.and_(bits, self.ints((1 << 63) - 1))
-        rounded = self._rounded_up(size) if config.ties_up and config.flushes else self._rounded(size)
-        if config.flushes:
-            kept = builder.sext(builder.fcmp_ordered(">=", rounded, self.smallest), _INTS)
-            rounded = self.as_floats(builder.and_(self.as_ints(rounded), kept))
-        limit = self.largest
-        if config.lopsided:
+        rounded = self._rounded_up(size) if config.rounding == "up" else self._rounded(size)
+        if config.rounding != "even":
+            rounded = self.only(builder.fcmp_ordered(">=", rounded, self.smallest), rounded)
+        if config.range == "marked":
+            self.mark(mark, builder.fcmp_ordered(">", rounded, self.largest))
+        elif config.range == "saturated":
             negative = builder.icmp_signed("<", bits, self.ints(0))
             limit = builder.select(negative, self.largest_below, self.largest)
-        if config.watched:
-            over = builder.fcmp_ordered(">", rounded, limit)
-            if config.saturates:
-                rounded = builder.select(over, limit, rounded)
-            else:
-                self.mark(mark, over)
+            rounded = builder.select(builder.fcmp_ordered(">", rounded, limit), limit, rounded)
         return self.as_floats(builder.or_(self.as_ints(rounded), sign))
+
+    def only(self, where: Any, value: Any) -> Any:
+        """``value`` where a comparison is true, else 0."""
+        return self.as_floats(self.builder.and_(self.as_ints(value), self.builder.sext(where, _INTS)))
 
     def _odd(self, bits: Any, rest: Any) -> Any:
         """A sum that dropped ``rest``, rounded to odd."""
@@ -199,12 +200,12 @@ class _Emitter:
         steps = self.as_floats(builder.add(self.as_ints(binade), self.as_ints(self.shift)))
         exact = self.as_floats(size)
         rounded = builder.fsub(builder.fadd(exact, steps), steps)
-        if config.ties_up or config.ties_down:
+        if config.rounding == "any":
             half = self.as_floats(builder.sub(self.as_ints(steps), self.ints(53 << 52)))
-            rest = builder.fsub(exact, rounded) if config.ties_up else builder.fsub(rounded, exact)
-            step = builder.fadd(half, half)
-            moved = builder.fadd(rounded, step) if config.ties_up else builder.fsub(rounded, step)
-            rounded = builder.select(builder.fcmp_ordered("==", rest, half), moved, rounded)
+            rest, step = builder.fsub(exact, rounded), builder.fadd(half, half)
+            up = self.only(builder.fcmp_ordered("==", rest, builder.fmul(half, self.ties_up)), step)
+            down = self.only(builder.fcmp_ordered("==", rest, builder.fmul(half, self.ties_down)), step)
+            rounded = builder.fsub(builder.fadd(rounded, up), down)
         return rounded
 
     def tile(self, a: Any, b: Any, c: Any, marks: Any, lanes: Any, groups: Any, per_chunk: Any) -> None:
@@ -243,9 +244,9 @@ def _double_tile(  # type: ignore[no-untyped-def]
 ):
     """Sums of one tile: ``groups`` groups of ``lanes`` products, ``per_chunk`` groups to a chunk.
 
-    ``a[a_at:]`` is (k, ROWS), ``b[b_at:]`` (k, COLUMNS), ``c[c_at:]`` and ``marks[marks_at:]`` (ROWS, COLUMNS):
-    contiguous float64, offsets in elements; a mark is NaN where a check failed, else 0. ``fields``: see
-    `double_kernel.rounding_fields`. ``config``: a packed `DoubleConfig` known at compile time.
+    ``a[a_at:]`` is (k, ROWS), ``b[b_at:]`` (k, COLUMNS); ``c[c_at:]`` and ``marks[marks_at:]`` are (ROWS,
+    COLUMNS). All contiguous float64, offsets in elements; a mark is NaN where a check failed, else 0.
+    ``fields``: of `double_kernel.rounding_fields`. ``config``: a packed `DoubleConfig` known at compile time.
     """
     tile = DoubleConfig.unpack(config.literal_value)
     signature = types.void(

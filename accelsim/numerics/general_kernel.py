@@ -57,21 +57,45 @@ def accumulate_general(
     InputError: a sum is a NaN (or an infinity that would wrap) and the format has none.
     """
     out = np.empty((len(a), len(b)), rule.dtype)
+    run = _sum_exactly if rule.accumulator == EXACT else _accumulate
+    with np.errstate(over="ignore"):  # random words wrap; heard only where kernels are not compiled
+        run(a, b, *_parameters(rule, a.shape[1], formats, origin), out)
+    return _without_nan(rule, out)
+
+
+def accumulate_at(
+    rule: Accumulation,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    formats: tuple[AccumulatorFormat, AccumulatorFormat],
+    places: tuple[NDArray[np.int64], ...],
+) -> NDArray[Any]:
+    """`accumulate_general` at some places (rows, columns) of the result, where nothing is drawn."""
+    out = np.empty(len(places[0]), rule.dtype)
+    parameters = _parameters(rule, a.shape[1], formats, (0, 0))
+    _accumulate_some(a, b, *parameters, *places, rule.accumulator == EXACT, out)
+    return _without_nan(rule, out)
+
+
+def _parameters(
+    rule: Accumulation, k: int, formats: tuple[Any, Any], origin: tuple[int, int]
+) -> tuple[Any, ...]:
+    """(order, fields, limits, stream) of the kernels."""
     rounding = rounding_fields(rule.format, rule.rounding_used, rule.overflow_used)
-    stochastic = rule.rounding_used == "stochastic"
     order = np.array(
         [
-            rule.lanes, rule.chunk, rule.piece(a.shape[1]), rule.alignment_bits or 0,
-            *(_lowest_exponent(fmt) for fmt in (*formats, rule.format)), stochastic,
+            rule.lanes, rule.chunk, rule.piece(k), rule.alignment_bits or 0,
+            *(_lowest_exponent(fmt) for fmt in (*formats, rule.format)), rule.rounding_used == "stochastic",
         ],
         np.int64,
     )  # fmt: skip
-    run = _sum_exactly if rule.accumulator == EXACT else _accumulate
-    with np.errstate(over="ignore"):  # random words wrap; heard only where kernels are not compiled
-        run(a, b, order, *rounding, np.array([rule.seed, *origin], np.uint64), out)
-    if not rule.format.has_nan and np.isnan(out).any():
+    return (order, *rounding, np.array([rule.seed, *origin], np.uint64))
+
+
+def _without_nan(rule: Accumulation, sums: NDArray[Any]) -> NDArray[Any]:
+    if not rule.format.has_nan and np.isnan(sums).any():
         raise InputError(f"a sum is not a number, and the accumulator's format {rule.format} has no NaN")
-    return out
+    return sums
 
 
 def _lowest_exponent(fmt: AccumulatorFormat) -> int:
@@ -218,3 +242,19 @@ def _sum_exactly(a: Any, b: Any, order: Any, fields: Any, limits: Any, stream: A
         for j in range(len(b)):
             word = word_at(word_at(row, stream[2] + np.uint64(j)), np.uint64(0))
             out[i, j] = _add_products(0.0, a[i], b[j], 0, k, adder, word, work)
+
+
+@kernel(parallel=True)
+def _accumulate_some(
+    a: Any, b: Any, order: Any, fields: Any, limits: Any, stream: Any, rows: Any, columns: Any, exact: bool,
+    out: Any,
+) -> None:  # fmt: skip
+    """The elements of `_accumulate` (or, if ``exact``, of `_sum_exactly`) in some rows and columns."""
+    k, none = a.shape[1], stream[0]
+    for i in prange(len(rows)):
+        adder = order, (fields, limits)
+        work = np.empty((min(k, MOST_PARTS) if exact else order[_LANES]) + 1 + SPARE_PARTS)
+        x, y = a[rows[i]], b[columns[i]]
+        out[i] = (
+            _add_products(0.0, x, y, 0, k, adder, none, work) if exact else _element(x, y, adder, none, work)
+        )

@@ -1,0 +1,67 @@
+"""The operands of a GEMM, and what is known of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelsim.numerics.code_kernels import look_up, used_codes
+from accelsim.numerics.formats import NumberFormat
+from accelsim.numerics.packing import flat_buffer, steps_of
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One GEMM operand: codes with their value table, or values themselves.
+
+    ``array``: 2-D, uint8 codes or float32 values (rows, columns), any strides.
+    ``format``: the number format of codes or values.
+    """
+
+    array: NDArray[Any]
+    format: NumberFormat
+
+    def values(self) -> NDArray[np.float32]:
+        """The operand's values, float32, the same shape."""
+        return self.array if self.array.dtype == np.float32 else self.decoded(value_table(self.format))
+
+    def decoded(self, table: NDArray[Any]) -> NDArray[Any]:
+        """The elements of ``table`` that the codes name, in the layout that the codes have."""
+        flat = flat_buffer(self.array)
+        found = np.empty(flat.size, table.dtype)
+        look_up(flat, table, found)
+        rows, cols = self.array.shape
+        return found.reshape(rows, cols) if steps_of(self.array)[1] == 1 else found.reshape(cols, rows).T
+
+    def largest(self, *, held: bool = False) -> float:
+        """A bound of the magnitudes, inf or NaN if there is one; the largest itself where ``held``."""
+        if self.array.size == 0:
+            return 0.0
+        if self.array.dtype == np.float32:
+            return float(max(self.array.max(), -self.array.min()))
+        table = value_table(self.format)
+        if held or self.format.has_nan:
+            used = np.zeros(256, np.bool_)
+            used_codes(flat_buffer(self.array), used)
+            table = table[used[: len(table)]]
+        return float(np.abs(table).max())
+
+    def transposed(self) -> Matrix:
+        """The same operand with rows and columns exchanged (a view)."""
+        return Matrix(self.array.T, self.format)
+
+
+@cache
+def value_table(fmt: NumberFormat) -> NDArray[np.float32]:
+    """The values of all codes of a format of at most 16 bits, float32."""
+    return fmt.decode(np.arange(1 << fmt.bits)).astype(np.float32)
+
+
+@cache
+def largest_integer(fmt: NumberFormat) -> float:
+    """The largest magnitude of a format in its unit (-8 of int4 is 8)."""
+    return max(fmt.max_value, -float(value_table(fmt).min()) if fmt.kind == "integer" else 0.0) / fmt.unit
