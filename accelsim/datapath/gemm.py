@@ -38,7 +38,7 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
 
     Parameters
     ----------
-    a: (m, k), b: (k, n); shapes as in the plan.
+    a: (m, k), b: (k, n); shapes as in the plan; or stacks of them.
     seed: of the random bits of an accumulator that rounds stochastically, 0..2**64-1.
 
     Returns
@@ -46,8 +46,8 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
     (m, n), every value a value of ``plan.accumulator`` (``plan.readout`` if that is exact): float32, or
     float64 where float32 does not hold them all.
     """
-    (m, k), n = a.array.shape, b.array.shape[1]
-    if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[0] != k:
+    (*stack, m, k), n = a.array.shape, b.array.shape[-1]
+    if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[:-1] != (*stack, k):
         raise InputError(
             f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
             f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"

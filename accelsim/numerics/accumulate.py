@@ -27,7 +27,7 @@ from accelsim.numerics.double_tile import COLUMNS, ROWS, DoubleConfig
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.general_kernel import accumulate_at, accumulate_general
 from accelsim.numerics.operand import Matrix, value_table
-from accelsim.numerics.packing import flat_buffer, pack_decoded, pack_values, steps_of
+from accelsim.numerics.packing import flat_buffer, pack_decoded, pack_values, stack_of, steps_of
 from accelsim.numerics.tile_product import choose_tile, multiply_tiled
 
 __all__ = ["Accumulation", "Matrix", "multiply"]
@@ -40,35 +40,56 @@ def multiply(
 ) -> tuple[NDArray[Any], str]:
     """The product of a (m, k) and b (k, n), accumulated by ``rule``, and the kernel's name.
 
+    Operands may be stacks, (s, m, k) and (s, k, n): then each product is, with the same rule and origin.
+
     ``origin``: row and column of the product's first element in the whole result that it is a tile of
     (it decides the random bits of stochastic rounding).
 
-    Returns (m, n) of ``rule.dtype``: every value is a value of ``rule.format``.
+    Returns (m, n) or (s, m, n) of ``rule.dtype``: every value is a value of ``rule.format``.
 
     Raises `InputError` if a chunk is not whole groups of lanes, or if a sum is a NaN (or an infinity that
     would wrap) and the format has none.
     """
-    (m, k), n = a.array.shape, b.array.shape[1]
-    if min(m, k, n) == 0:
-        return np.zeros((m, n), rule.dtype), "empty"
+    m, n = a.array.shape[-2], b.array.shape[-1]
+    if a.array.size == 0 or b.array.size == 0:
+        return np.zeros((*a.array.shape[:-1], n), rule.dtype), "empty"
     # A narrow result wastes the columns of a tile; its transpose has the same bits and fills the tile.
     turned = n < min(m, _NARROW)
     left, right = (b.transposed(), a.transposed()) if turned else (a, b)
     choice = choose_tile(rule, left, right)
     if choice is not None:
-        out = np.zeros(left.array.shape[:1] + right.array.shape[1:], np.float32)
+        out = np.zeros((*left.array.shape[:-1], right.array.shape[-1]), np.float32)
         if multiply_tiled(rule, choice, left, right, out):
             name = f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
-            return _read_out(rule, np.ascontiguousarray(out.T) if turned else out), name
+            return _read_out(rule, np.ascontiguousarray(out.swapaxes(-1, -2)) if turned else out), name
     config = _double_choice(rule, a, b)
     if config is not None:
-        found = _multiply_doubles(rule, config, left, right)
-        sums, failed = (each.T for each in found) if turned else found
-        if failed.any():
-            sums[failed] = accumulate_at(rule, *_as_doubles(a, b), (a.format, b.format), np.nonzero(failed))
-        name = f"f64_{'exact' if config.precision == 'exact' else 'sticky'}"
-        return np.ascontiguousarray(sums, rule.dtype), name
+        doubles, failed = _multiply_doubles(rule, config, left, right)
+        if turned:
+            doubles, failed = doubles.swapaxes(-1, -2), failed.swapaxes(-1, -2)
+        sums = np.ascontiguousarray(doubles, rule.dtype)
+        _again(rule, a, b, sums, failed)
+        return sums, f"f64_{'exact' if config.precision == 'exact' else 'sticky'}"
+    if a.array.ndim == 3:
+        pairs = zip(_matrices(a), _matrices(b), strict=True)
+        return np.stack([multiply(rule, x, y, origin)[0] for x, y in pairs]), "general"
     return accumulate_general(rule, *_as_doubles(a, b), (a.format, b.format), origin), "general"
+
+
+def _matrices(operand: Matrix) -> list[Matrix]:
+    """The matrices of a stack."""
+    return [Matrix(array, operand.format) for array in operand.array]
+
+
+def _again(rule: Accumulation, a: Matrix, b: Matrix, sums: NDArray[Any], failed: NDArray[np.bool_]) -> None:
+    """Compute the sums that failed again, in their place."""
+    if not failed.any():
+        return
+    if sums.ndim == 3:
+        for each in zip(_matrices(a), _matrices(b), sums, failed, strict=True):
+            _again(rule, *each)
+        return
+    sums[failed] = accumulate_at(rule, *_as_doubles(a, b), (a.format, b.format), np.nonzero(failed))
 
 
 def _as_doubles(a: Matrix, b: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -87,7 +108,7 @@ def _read_out(rule: Accumulation, sums: NDArray[np.float32]) -> NDArray[Any]:
 
 def _double_choice(rule: Accumulation, a: Matrix, b: Matrix) -> DoubleConfig | None:
     """The tile in double precision for these operands, or None."""
-    k = a.array.shape[1]
+    k = a.array.shape[-1]
     if rule.accumulator != EXACT and rule.piece(k) < k:
         return None
     bits, unit = a.format.significand_bits + b.format.significand_bits, a.format.unit * b.format.unit
@@ -101,15 +122,15 @@ def _double_choice(rule: Accumulation, a: Matrix, b: Matrix) -> DoubleConfig | N
 def _multiply_doubles(
     rule: Accumulation, config: DoubleConfig, a: Matrix, b: Matrix
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    (m, k), n = a.array.shape, b.array.shape[1]
-    lanes = k if rule.accumulator == EXACT else rule.lanes
+    (*stack, m, k), n = a.array.shape, b.array.shape[-1]
+    count, lanes = stack_of(a.array), k if rule.accumulator == EXACT else rule.lanes
     padded = -(-k // lanes) * lanes
-    row_step, k_step = steps_of(a.array)
-    left = _packed(a, (row_step, k_step, m, k, ROWS, padded))
-    k_step, column_step = steps_of(b.array)
-    right = _packed(b, (column_step, k_step, n, k, COLUMNS, padded))
-    sums, failed = accumulate_doubles(config, rule, left, right, n)
-    return sums[:m], failed[:m]
+    stack_step, row_step, k_step = steps_of(a.array)
+    left = _packed(a, (count, stack_step, row_step, k_step, m, k, ROWS, padded))
+    stack_step, k_step, column_step = steps_of(b.array)
+    right = _packed(b, (count, stack_step, column_step, k_step, n, k, COLUMNS, padded))
+    sums, failed = accumulate_doubles(config, rule, left, right, (count, m, n))
+    return sums.reshape(*stack, m, n), failed.reshape(*stack, m, n)
 
 
 def _packed(operand: Matrix, order: tuple[int, ...]) -> NDArray[np.float64]:

@@ -74,17 +74,17 @@ def _is_binary(fmt: AccumulatorFormat) -> bool:
 
 
 def accumulate_doubles(
-    config: DoubleConfig, rule: Accumulation, a: F64, panels: F64, columns: int
+    config: DoubleConfig, rule: Accumulation, a: F64, panels: F64, shape: tuple[int, int, int]
 ) -> tuple[F64, NDArray[np.bool_]]:
-    """Sums (m, n), float64, and where they failed a check (those are void).
+    """Sums of ``shape`` (stack, m, n), float64, and where they failed a check (those are void).
 
     Parameters
     ----------
-    a: (tiles, k, ROWS), rows of a by tiles. panels: (panels, k, COLUMNS), columns of b. k is padded to
-    whole groups, and everything with zeros. columns: n.
+    a: (stack * tiles, k, ROWS), rows of a by tiles. panels: (stack * panels, k, COLUMNS), columns of b. k is
+    padded to whole groups, and everything with zeros.
     """
-    tiles, k, _ = a.shape
-    out = np.empty((tiles * ROWS, columns))
+    k = a.shape[1]
+    out = np.empty(shape)
     failed = np.empty(out.shape, np.bool_)
     lanes = k if rule.accumulator == EXACT else rule.lanes
     groups = k // lanes
@@ -123,18 +123,20 @@ def _multiply_kernel(config: int) -> Any:
     def multiply_doubles(
         a: Any, panels: Any, fields: Any, lanes: int, per_chunk: int, out: Any, failed: Any
     ) -> None:
-        k, n = a.shape[1], out.shape[1]
+        k, (stack, m, n) = a.shape[1], out.shape
         left, right = a.reshape(-1), panels.reshape(-1)
+        tiles, count = len(a) // stack, len(panels) // stack
         for tile in prange(len(a)):
+            matrix, top = tile // tiles, tile % tiles * ROWS
             sums, marks = np.empty(ROWS * COLUMNS), np.empty(ROWS * COLUMNS)
-            for p in range(len(panels)):
+            for p in range(count):
                 double_tile(
-                    config, left, tile * k * ROWS, right, p * k * COLUMNS, sums, 0, marks, 0,
-                    fields, lanes, k // lanes, per_chunk,
+                    config, left, tile * k * ROWS, right, (matrix * count + p) * k * COLUMNS,
+                    sums, 0, marks, 0, fields, lanes, k // lanes, per_chunk,
                 )  # fmt: skip
-                for row in range(ROWS):
+                for row in range(min(ROWS, m - top)):
                     for j in range(min(COLUMNS, n - p * COLUMNS)):
-                        place = tile * ROWS + row, p * COLUMNS + j
+                        place = matrix, top + row, p * COLUMNS + j
                         out[place] = sums[row * COLUMNS + j] + 0.0  # there is one zero
                         failed[place] = marks[row * COLUMNS + j] != 0.0
 

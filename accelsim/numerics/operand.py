@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from accelsim.numerics.code_kernels import look_up, used_codes
 from accelsim.numerics.formats import NumberFormat
-from accelsim.numerics.packing import flat_buffer, steps_of
+from accelsim.numerics.packing import flat_buffer, in_buffer_order
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """One GEMM operand: codes with their value table, or values themselves.
+    """One GEMM operand, or a stack of them: codes with their value table, or values themselves.
 
-    ``array``: 2-D, uint8 codes or float32 values (rows, columns), any strides.
+    ``array``: uint8 codes or float32 values, (rows, columns) or (stack, rows, columns), any strides.
     ``format``: the number format of codes or values.
     """
 
@@ -34,8 +34,7 @@ class Matrix:
         flat = flat_buffer(self.array)
         found = np.empty(flat.size, table.dtype)
         look_up(flat, table, found)
-        rows, cols = self.array.shape
-        return found.reshape(rows, cols) if steps_of(self.array)[1] == 1 else found.reshape(cols, rows).T
+        return in_buffer_order(found, self.array)
 
     def largest(self, *, held: bool = False) -> float:
         """A bound of the magnitudes, inf or NaN if there is one; the largest itself where ``held``."""
@@ -52,7 +51,7 @@ class Matrix:
 
     def transposed(self) -> Matrix:
         """The same operand with rows and columns exchanged (a view)."""
-        return Matrix(self.array.T, self.format)
+        return Matrix(self.array.swapaxes(-1, -2), self.format)
 
 
 @cache

@@ -1,10 +1,12 @@
 """Operands in the order in which tiles read them.
 
-Matrices arrive as they lie in memory: a buffer without gaps, and the steps in it of a row and of a column.
+Matrices, or stacks of them, arrive as they lie in memory: a buffer without gaps, and the steps in it from one
+matrix, row and column to the next.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,35 +18,54 @@ from accelsim.numerics.compiled import kernel
 
 
 def flat_buffer(array: NDArray[Any]) -> NDArray[Any]:
-    """The buffer of a 2-D array or of a transposed one, without a copy where it has no gaps."""
+    """The buffer of matrices (..., rows, columns) or of transposed ones, not copied where it has no gaps."""
     if array.flags.c_contiguous:
         return array.reshape(-1)
-    if array.flags.f_contiguous:
-        return array.T.reshape(-1)
-    return np.ascontiguousarray(array).reshape(-1)
+    return np.ascontiguousarray(array.swapaxes(-1, -2) if _is_transposed(array) else array).reshape(-1)
 
 
-def steps_of(array: NDArray[Any]) -> tuple[int, int]:
-    """Steps in elements, of a row and of a column, in the buffer that `flat_buffer` gives."""
-    rows, cols = array.shape
-    return (1, rows) if array.flags.f_contiguous and not array.flags.c_contiguous else (cols, 1)
+def steps_of(array: NDArray[Any]) -> tuple[int, int, int]:
+    """Steps in elements, of a matrix, a row and a column, in the buffer that `flat_buffer` gives."""
+    rows, cols = array.shape[-2:]
+    return (rows * cols, 1, rows) if _is_transposed(array) else (rows * cols, cols, 1)
+
+
+def stack_of(array: NDArray[Any]) -> int:
+    """How many matrices there are."""
+    return math.prod(array.shape[:-2])
+
+
+def in_buffer_order(buffer: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """A buffer like that of `flat_buffer` in the shape of ``array``."""
+    if not _is_transposed(array):
+        return buffer.reshape(array.shape)
+    *stack, rows, cols = array.shape
+    return buffer.reshape(*stack, cols, rows).swapaxes(-1, -2)
+
+
+def _is_transposed(array: NDArray[Any]) -> bool:
+    return not array.flags.c_contiguous and array.swapaxes(-1, -2).flags.c_contiguous
 
 
 @kernel(parallel=True)
 def pack_panels(
-    b: Any, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int, side: int
-) -> Any:
-    """b as (panels, k / side, cols, side): panels of ``cols`` columns, ``side`` neighbours of k together.
+    b: Any, stack: int, stack_step: int, row_step: int, col_step: int, k: int, n: int, cols: int, lanes: int,
+    side: int,
+) -> Any:  # fmt: skip
+    """b as (stack * panels, k / side, cols, side): ``cols`` columns each, ``side`` neighbours of k together.
 
     k is padded to whole groups; padding is zero.
     """
     padded = -(-k // lanes) * lanes
-    panels = np.zeros((-(-n // cols), padded // side, cols, side), b.dtype)
+    count = -(-n // cols)
+    panels = np.zeros((stack * count, padded // side, cols, side), b.dtype)
     for p in prange(panels.shape[0]):
-        width = min(cols, n - p * cols)
+        first = p % count * cols
+        width = min(cols, n - first)
+        corner = p // count * stack_step + first * col_step
         for step in range(-(-k // side)):
             for i in range(min(side, k - step * side)):
-                at = (step * side + i) * row_step + p * cols * col_step
+                at = corner + (step * side + i) * row_step
                 if col_step == 1:  # written out so that the compiler sees neighbours in memory
                     line = b[at : at + width]
                     for j in range(width):
@@ -57,7 +78,7 @@ def pack_panels(
 
 @register_jitable
 def pack_rows(
-    a: Any, row_step: int, col_step: int, first_row: int, rows: int, first_k: int, last_k: int,
+    a: Any, corner: int, row_step: int, col_step: int, first_row: int, rows: int, first_k: int, last_k: int,
     packed: Any, height: int, side: int,
 ) -> None:  # fmt: skip
     """``rows`` rows of a from ``first_k`` to ``last_k`` as (k / side, height, side), zeros where ragged."""
@@ -66,14 +87,14 @@ def pack_rows(
         packed[:] = 0
     if row_step == 1:  # a transposed operand: neighbours in memory are rows
         for i in range(last_k - first_k):
-            at = (first_k + i) * col_step + first_row
+            at = corner + (first_k + i) * col_step + first_row
             line = a[at : at + rows]
             target = packed[(i // side) * height * side + i % side :]
             for r in range(rows):
                 target[r * side] = line[r]
         return
     for r in range(rows):
-        at = (first_row + r) * row_step + first_k * col_step
+        at = corner + (first_row + r) * row_step + first_k * col_step
         line = a[at : at + (last_k - first_k)]
         target = packed[r * side :]
         for step in range(whole):
@@ -101,28 +122,34 @@ def start_sums(panels: Any, lanes: int, offset: int) -> Any:
 
 
 @kernel(parallel=True)
-def pack_values(buffer: Any, line_step: int, k_step: int, lines: int, k: int, width: int, padded: int) -> Any:
-    """Lines (rows of a, columns of b) as float64 (lines / width, padded, width), with zeros to fill up."""
-    tiles = np.zeros((-(-lines // width), padded, width))
+def pack_values(
+    buffer: Any, stack: int, stack_step: int, line_step: int, k_step: int, lines: int, k: int, width: int,
+    padded: int,
+) -> Any:  # fmt: skip
+    """Lines (rows of a, columns of b) as float64 (stack * lines / width, padded, width), with zeros."""
+    count = -(-lines // width)
+    tiles = np.zeros((stack * count, padded, width))
     for t in prange(tiles.shape[0]):
-        used = min(width, lines - t * width)
+        first = t % count * width
+        corner = t // count * stack_step + first * line_step
         for i in range(k):
-            at = t * width * line_step + i * k_step
-            for j in range(used):
-                tiles[t, i, j] = buffer[at + j * line_step]
+            for j in range(min(width, lines - first)):
+                tiles[t, i, j] = buffer[corner + i * k_step + j * line_step]
     return tiles
 
 
 @kernel(parallel=True)
 def pack_decoded(
-    buffer: Any, table: Any, line_step: int, k_step: int, lines: int, k: int, width: int, padded: int
-) -> Any:
+    buffer: Any, table: Any, stack: int, stack_step: int, line_step: int, k_step: int, lines: int, k: int,
+    width: int, padded: int,
+) -> Any:  # fmt: skip
     """`pack_values` of the values of codes; ``table``: float64 by code."""
-    tiles = np.zeros((-(-lines // width), padded, width))
+    count = -(-lines // width)
+    tiles = np.zeros((stack * count, padded, width))
     for t in prange(tiles.shape[0]):
-        used = min(width, lines - t * width)
+        first = t % count * width
+        corner = t // count * stack_step + first * line_step
         for i in range(k):
-            at = t * width * line_step + i * k_step
-            for j in range(used):
-                tiles[t, i, j] = table[buffer[at + j * line_step]]
+            for j in range(min(width, lines - first)):
+                tiles[t, i, j] = table[buffer[corner + i * k_step + j * line_step]]
     return tiles

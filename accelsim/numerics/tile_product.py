@@ -13,7 +13,7 @@ from accelsim.numerics.accumulation import Accumulation, plain_rule
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.operand import Matrix, largest_integer, value_table
-from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, start_sums, steps_of
+from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, stack_of, start_sums, steps_of
 from accelsim.numerics.tile_kernel import (
     INTERLEAVE,
     ROUNDINGS,
@@ -36,7 +36,7 @@ def choose_tile(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None:
     Where that bound does not exclude overflow, the tile watches its sums, and an overflow seen
     sends the product to the general kernel.
     """
-    k = a.array.shape[1]
+    k = a.array.shape[-1]
     unit = a.format.unit * b.format.unit
     largest_product = a.largest() * b.largest()
     plain = plain_rule(rule, k, largest_product, unit)
@@ -54,7 +54,7 @@ def choose_tile(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None:
         return None
     inner_exact = 2.0 * min(rule.chunk, k) * largest_product <= _EXACT_INTEGERS * unit
     smallest_normal = 2.0 ** (1 - accumulator.bias)
-    rows, vectors, width = _tile_shape(a.array.shape[0], b.array.shape[1])
+    rows, vectors, width = _tile_shape(a.array.shape[-2], b.array.shape[-1])
     underflow = unit < smallest_normal
     carrier = "f32" if underflow else _carrier_of(rule.lanes, a, b)
     return TileConfig(
@@ -100,20 +100,21 @@ def multiply_tiled(
     rule: Accumulation, tile: TileConfig, a: Matrix, b: Matrix, out: NDArray[np.float32]
 ) -> bool:
     """Multiply into ``out``; false if the accumulator would have overflowed (``out`` is then void)."""
-    m, k = a.array.shape
+    (m, k), stack = a.array.shape[-2:], stack_of(a.array)
     chunk = -(-min(rule.chunk, k) // rule.lanes) * rule.lanes
     block = chunk * max(1, _K_BLOCK // chunk)
     tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (tile.rows * 4 * get_num_threads()))))
     offset = int(largest_integer(a.format)) if tile.corrected else 0
     side = INTERLEAVE[tile.carrier]
     left, right = _carried(a, tile.carrier, offset), _carried(b, tile.carrier, 0)
-    panels = pack_panels(flat_buffer(right), *steps_of(right), k, out.shape[1], tile.cols, rule.lanes, side)
+    order = *steps_of(right), k, out.shape[-1], tile.cols, rule.lanes, side
+    panels = pack_panels(flat_buffer(right), stack, *order)
     start = start_sums(panels, rule.lanes, offset) if offset else np.zeros((1, 1, 1), np.int32)
     unit = 1.0 if tile.carrier == "f32" else a.format.unit * b.format.unit
-    peaks = np.zeros((-(-m // (tiles_per_block * tile.rows)), tile.width), np.float32)
+    peaks = np.zeros((stack * -(-m // (tiles_per_block * tile.rows)), tile.width), np.float32)
     _tiled_kernel(tile.pack())(
         flat_buffer(left), *steps_of(left), panels, start, k, chunk, block, tiles_per_block,
-        np.float32(unit), peaks, out,
+        np.float32(unit), peaks, out.reshape(stack, *out.shape[-2:]),
     )  # fmt: skip
     return float(peaks.max()) * unit <= number_format(tile.rounding).max_value
 
@@ -142,18 +143,19 @@ def _tiled_kernel(config: int) -> Any:
 
     @kernel(parallel=True)
     def multiply_tiles(
-        a: Any, row_step: int, col_step: int, panels: Any, start: Any, k: int, chunk: int,
+        a: Any, stack_step: int, row_step: int, col_step: int, panels: Any, start: Any, k: int, chunk: int,
         block: int, tiles_per_block: int, unit: Any, peaks: Any, out: Any,
     ) -> None:  # fmt: skip
-        m, n = out.shape
-        count = panels.shape[0]
+        stack, m, n = out.shape
+        count = panels.shape[0] // stack
         block_rows = tiles_per_block * height
         flat = panels.reshape(-1)
         starts = start.reshape(-1)
         peak = peaks.reshape(-1)
         width = peaks.shape[1]
-        for part in prange(-(-m // block_rows)):
-            top = part * block_rows
+        parts = -(-m // block_rows)
+        for part in prange(stack * parts):
+            matrix, top = part // parts, part % parts * block_rows
             tiles = -(-min(block_rows, m - top) // height)
             sums = np.zeros(tiles * count * size, np.float32)
             packed = np.empty(-(-min(block, k) // lanes) * lanes * height, a.dtype)
@@ -163,10 +165,23 @@ def _tiled_kernel(config: int) -> Any:
                 for t in range(tiles):
                     row = top + t * height
                     rows = min(height, m - row)
-                    pack_rows(a, row_step, col_step, row, rows, first, last, packed, height, side)
+                    pack_rows(
+                        a,
+                        matrix * stack_step,
+                        row_step,
+                        col_step,
+                        row,
+                        rows,
+                        first,
+                        last,
+                        packed,
+                        height,
+                        side,
+                    )
                     for p in range(count):
-                        at = (p * panels.shape[1] + first // side) * cols * side
-                        start_at = (p * start.shape[1] + first // lanes) * cols if start.size > 1 else 0
+                        panel = matrix * count + p
+                        at = (panel * panels.shape[1] + first // side) * cols * side
+                        start_at = (panel * start.shape[1] + first // lanes) * cols if start.size > 1 else 0
                         place = (t * count + p) * size
                         accumulate_tile(
                             config, packed, 0, flat, at, sums, place, starts, start_at,
@@ -179,6 +194,6 @@ def _tiled_kernel(config: int) -> Any:
                         for j in range(min(cols, n - p * cols)):
                             # adding +0 makes a negative zero positive
                             value = sums[place + r * cols + j] * unit + np.float32(0)
-                            out[top + t * height + r, p * cols + j] = value
+                            out[matrix, top + t * height + r, p * cols + j] = value
 
     return multiply_tiles

@@ -305,13 +305,16 @@ class ChipExecutor:
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
         """a (m, k) times b (k, n), or stacks of them, scaled and rounded to the storage format."""
-        if a.array.ndim == 3:
-            pairs = zip(a.array, b.array, strict=True)
-            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         plan = self._plans.get(gemm)
         if plan is None:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
+        observed = self.activity is not None and self.training
+        products = len(a.array) if a.array.ndim == 3 else 1
+        if a.array.ndim == 3 and (at_edge or observed or "stochastic" in plan.rounding):
+            # each of the products draws its own random bits, or is looked at alone
+            pairs = zip(a.array, b.array, strict=True)
+            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         if self.activity is not None and self.training and not at_edge:
             self.activity.note(gemm, plan, a, b)
         products_before = sum(self.state.kernels.values())
@@ -319,7 +322,7 @@ class ChipExecutor:
         product = edge_product if at_edge else scaled_product
         result, kernel = product(plan, a, b, self._recipe.storage, seed)
         self.last_kernel = kernel
-        self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + 1
+        self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + products
         return result
 
     def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
