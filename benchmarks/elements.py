@@ -11,10 +11,12 @@ import numpy as np
 from accelsim.numerics.compiled import set_threads
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.quantise import (
+    codes_of,
     integer_codes,
     largest_magnitude,
     magnitude_moments,
     radix4_codes,
+    values_of,
 )
 from accelsim.numerics.random_bits import stream_key
 from benchmarks.measuring import Row, Size, Work, cpu_seconds
@@ -41,7 +43,8 @@ def _conversions(values: Any) -> Iterator[tuple[str, Work, str, float]]:
         stochastic = partial(fmt.encode, values, "stochastic", key=key)
         yield f"quantise to {name}, nearest", *_nearest(name, values), NEAREST_NS
         yield f"quantise to {name}, stochastic", stochastic, "NumberFormat.encode", STOCHASTIC_NS
-        yield f"dequantise {name}", partial(fmt.decode, codes), "NumberFormat.decode", NEAREST_NS
+        back = partial(values_of, codes, fmt, np.empty_like(values))
+        yield f"dequantise {name}", back, "values_of", NEAREST_NS
 
 
 def _nearest(name: str, values: Any) -> tuple[Work, str]:
@@ -51,7 +54,7 @@ def _nearest(name: str, values: Any) -> tuple[Work, str]:
         return lambda: integer_codes(values, fmt, 1.0, -8), "integer_codes"
     if name == "FP4":
         return lambda: radix4_codes(values, 3, odd=True), "radix4_codes"
-    return lambda: fmt.encode(values), "NumberFormat.encode"
+    return lambda: codes_of(values, fmt), "codes_of"
 
 
 def statistic_rows(size: Size) -> Iterator[Row]:

@@ -113,7 +113,8 @@ def _double_choice(rule: Accumulation, a: Matrix, b: Matrix) -> DoubleConfig | N
         return None
     bits, unit = a.format.significand_bits + b.format.significand_bits, a.format.unit * b.format.unit
     config = double_config(rule, k, bits, unit, a.largest() * b.largest())
-    if config is None or config.precision == "checked" or config.range != "inside":
+    coded = a.array.dtype == np.uint8 or b.array.dtype == np.uint8
+    if coded and (config is None or config.precision != "exact" or config.range != "inside"):
         # the codes that the operands really hold may do better
         config = double_config(rule, k, bits, unit, a.largest(held=True) * b.largest(held=True))
     return config

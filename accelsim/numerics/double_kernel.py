@@ -50,11 +50,12 @@ def double_config(
         return None
     exact = 2.0**53 * unit
     lanes = k if rule.accumulator == EXACT else min(rule.lanes, k)
+    sticky = 2.0 * min(rule.chunk, k) * largest_product > exact
     checked = lanes > 1 and lanes * largest_product > exact
     saturates = rule.overflow_used == "saturate"
     return DoubleConfig(
         rounding=_rounding_of(fmt, rounding),
-        precision="checked" if checked else "sticky" if bound > exact else "exact",
+        precision="checked" if checked else "sticky" if sticky else "exact",
         range="inside" if bound < fmt.max_value else "saturated" if saturates else "marked",
     )
 

@@ -38,9 +38,10 @@ class DoubleConfig:
     """What is fixed when a tile is compiled.
 
     ``rounding``: ties to ``even`` in formats that fade to zero in equal steps; ties ``up`` in formats whose
-    lowest binade is normal, and below it zero; ``any`` nearest one. ``precision``: sums are ``exact`` in a
-    double; or may drop bits, which is a ``sticky`` last bit; or sums of a group's products may too, which
-    is ``checked``. ``range``: no sum can leave the format's; what does becomes the largest, or is marked.
+    lowest binade is normal, and below it zero; ``any`` nearest one. ``precision``: sums of a chunk are
+    ``exact`` in a double; or may drop bits, which is a ``sticky`` last bit (as it always is in the outer
+    sums); or sums of a group's products may too, which is ``checked``. ``range``: no sum can leave the
+    format's; what does becomes the largest, or is marked.
     """
 
     rounding: str
@@ -152,12 +153,12 @@ class _Emitter:
         x_part = builder.fsub(total, y_part)
         return builder.fadd(builder.fsub(x, x_part), builder.fsub(y, y_part))
 
-    def add_rounded(self, x: Any, y: Any, mark: Any) -> Any:
+    def add_rounded(self, x: Any, y: Any, mark: Any, *, sticky: bool) -> Any:
         """``x + y`` rounded once to the accumulator's format; marked where that is out of range."""
         builder, config = self.builder, self.config
         total = builder.fadd(x, y)
         bits = self.as_ints(total)
-        if config.precision != "exact":
+        if sticky:
             bits = self._odd(bits, self.dropped(x, y, total))
         sign = builder.and_(bits, self.ints(-(1 << 63)))
         size = builder.and_(bits, self.ints((1 << 63) - 1))
@@ -225,9 +226,10 @@ class _Emitter:
                 start = builder.mul(builder.add(first, group.index), lanes)
                 sums = self.group_sums(a, b, start, lanes, failed)
                 for place, mark, part in zip(psum, failed, sums, strict=True):
-                    builder.store(self.add_rounded(builder.load(place), part, mark), place)
+                    sticky = self.config.precision != "exact"
+                    builder.store(self.add_rounded(builder.load(place), part, mark, sticky=sticky), place)
             for place, mark, part in zip(outer, failed, psum, strict=True):
-                added = self.add_rounded(builder.load(place), builder.load(part), mark)
+                added = self.add_rounded(builder.load(place), builder.load(part), mark, sticky=True)
                 builder.store(added, place)
         for slot in range(_SLOTS):
             self.store(builder.load(outer[slot]), c, _index(slot * WIDTH))
