@@ -40,8 +40,7 @@ def doubles(rule: oracle.Rule, a: np.ndarray, b: np.ndarray, names: Any) -> tupl
 
 def check(rule: oracle.Rule, a: np.ndarray, b: np.ndarray, names: Any) -> float:
     """Every unmarked sum is the general kernel's, and `multiply` has them all; the share of marked ones."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums, failed = doubles(rule, a, b, names)
+    sums, failed = doubles(rule, a, b, names)
     wanted = general(rule, a, b, names)
     np.testing.assert_array_equal(sums[~failed], wanted[~failed])
     assert not np.signbit(sums[sums == 0]).any()
@@ -52,7 +51,7 @@ def check(rule: oracle.Rule, a: np.ndarray, b: np.ndarray, names: Any) -> float:
     return float(failed.mean())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     accumulator=st.sampled_from(ACCUMULATORS),
     names=st.tuples(st.sampled_from(OPERANDS), st.sampled_from(OPERANDS)),

@@ -138,7 +138,8 @@ def _multiply_kernel(config: int) -> Any:
                 for row in range(min(ROWS, m - top)):
                     for j in range(min(COLUMNS, n - p * COLUMNS)):
                         place = matrix, top + row, p * COLUMNS + j
-                        out[place] = sums[row * COLUMNS + j] + 0.0  # there is one zero
                         failed[place] = marks[row * COLUMNS + j] != 0.0
+                        # there is one zero, and nothing void that a narrower type could not hold
+                        out[place] = 0.0 if failed[place] else sums[row * COLUMNS + j] + 0.0
 
     return multiply_doubles
