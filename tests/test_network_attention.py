@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from gradient_check import announced, chain, check_gradients, executed
-from plain_executor import QUANTISED, PlainExecutor, everywhere
+from plain_executor import FORMATS, QUANTISED, PlainExecutor, everywhere
 from token_workload import HEAD, TRANSLATOR, token_workload
 
 from accelsim.errors import InputError
@@ -28,7 +29,7 @@ from accelsim.network import (
     Unembedding,
 )
 from accelsim.network.waves import sinusoids
-from accelsim.operations import PHASES
+from accelsim.operations import PHASES, TensorFormats
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
 from accelsim.workload import load_workload
@@ -186,6 +187,18 @@ def test_saved_tensors_of_attention() -> None:
         "a.probabilities.codes": (square, 4), "a.probabilities.mask": (square, 1),
         "a.value.codes": (rows, 4), "a.value.mask": (rows, 1), "a.p": (square, 16),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("formats", [QUANTISED, FORMATS], ids=["codes", "16 bits"])
+def test_attention_gets_back_what_it_kept(formats: TensorFormats) -> None:
+    """The backward pass reads what the forward pass saved, all of it and from memory; forward streams."""
+    forward, backward = Attention(heads=2).work(Site("a", (5, 12)), 3, everywhere(formats))
+    kept = {tensor for tensor in forward.writes if tensor.residence == "saved"}
+    operands = {tensor for gemm in backward.gemms for tensor in (gemm.a, gemm.b)}
+    assert {tensor for tensor in (*operands, *backward.reads) if tensor.residence == "saved"} == kept
+    given = {tensor for gemm in forward.gemms for tensor in (gemm.a, gemm.b)}
+    assert {tensor.residence for tensor in given} == {"stream"}
+    assert {replace(tensor, residence="saved") for tensor in given} <= kept
 
 
 def test_vector_work_of_attention() -> None:

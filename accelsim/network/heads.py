@@ -9,9 +9,10 @@ from typing import Literal
 from accelsim.network import conversions
 from accelsim.network.executor import F32, Array, Executor, Operand
 from accelsim.network.layer import Formats, Layer, Site, tensor, vector_layer_work
-from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
+from accelsim.operations import Gemm, LayerWork, Residence, Tensor, TensorFormats, VectorWork
 
 Role = Literal["query", "key", "probabilities", "value"]
+GradientRole = Literal["query", "probabilities"]
 ROLES: tuple[Role, ...] = ("query", "key", "probabilities", "value")
 
 
@@ -52,57 +53,64 @@ class Heads:
     def _name(self, role: Role) -> str:
         return self.place(role).name
 
+    def _codes(self, role: Role, batch: int, formats: Formats, residence: Residence) -> Tensor:
+        """One operand in its format: on its way to the array, or kept for the backward pass."""
+        elements, fmt = self._elements(batch)[role], formats[self._name(role)].activation
+        return tensor(self.place(role), "codes", elements, fmt, residence)
+
     def _gemm(
-        self, phase: Literal["forward", "backward"], extents: tuple[int, int, int], groups: int,
-        a: tuple[str, str], b: tuple[str, str], out: tuple[str, str],
+        self, phase: Literal["forward", "backward"], extents: tuple[int, int, int], batch: int,
+        a: tuple[Tensor, str], b: tuple[Tensor, str], out: tuple[str, str],
     ) -> Gemm:  # fmt: skip
-        """One product of every head; operands as (tensor, format)."""
+        """One product of every head; operands as (tensor, format), the result as (name, format)."""
         m, k, n = extents
-        left, right, result = (
-            tensor(self.site, name, groups * elements, fmt, "stream")
-            for (name, fmt), elements in ((a, m * k), (b, k * n), (out, m * n))
-        )
-        return Gemm(self.site.name, phase, m, k, n, a[1], b[1], left, right, result, groups)
+        groups = batch * self.heads
+        result = self._stream(out[0], groups * m * n, out[1])
+        return Gemm(self.site.name, phase, m, k, n, a[1], b[1], a[0], b[0], result, groups)
 
     def forward_gemms(self, batch: int, formats: Formats) -> tuple[Gemm, Gemm]:
         """q k^T and p v."""
-        query, key, p, value = (formats[self._name(role)] for role in ROLES)
-        groups, queries, keys, width = batch * self.heads, self.queries, self.keys, self.width
+        query, key, p, value = (
+            (self._codes(role, batch, formats, "stream"), formats[self._name(role)].activation)
+            for role in ROLES
+        )
+        storage = formats[self._name("query")].storage
+        queries, keys, width = self.queries, self.keys, self.width
         return (
-            self._gemm(
-                "forward", (queries, width, keys), groups,
-                ("query codes", query.activation), ("key codes", key.activation), ("scores", query.storage),
-            ),
-            self._gemm(
-                "forward", (queries, keys, width), groups,
-                ("p codes", p.activation), ("value codes", value.activation), ("y", p.storage),
-            ),
-        )  # fmt: skip
+            self._gemm("forward", (queries, width, keys), batch, query, key, ("scores", storage)),
+            self._gemm("forward", (queries, keys, width), batch, p, value, ("y", storage)),
+        )
 
     def backward_gemms(self, batch: int, formats: Formats) -> tuple[Gemm, Gemm, Gemm, Gemm]:
         """dp = dy v^T, dv = p^T dy, dq = ds k and dk^T = q^T ds, in this order."""
-        query, key, p, value = (formats[self._name(role)] for role in ROLES)
-        groups, queries, keys, width = batch * self.heads, self.queries, self.keys, self.width
+        query, key, p, value = (
+            (self._codes(role, batch, formats, "saved"), formats[self._name(role)].activation)
+            for role in ROLES
+        )
+        dy, dscores = (self._gradients(role, batch, formats) for role in ("probabilities", "query"))
+        storage = formats[self._name("query")].storage
+        queries, keys, width = self.queries, self.keys, self.width
         return (
-            self._gemm(
-                "backward", (queries, width, keys), groups,
-                ("dy codes (dx)", p.gradient_input), ("value codes", value.activation), ("dp", p.storage),
-            ),
-            self._gemm(
-                "backward", (keys, queries, width), groups,
-                ("p codes", p.activation), ("dy codes (dW)", p.gradient_weight), ("dvalue", p.storage),
-            ),
-            self._gemm(
-                "backward", (queries, keys, width), groups,
-                ("dscores codes (dx)", query.gradient_input), ("key codes", key.activation),
-                ("dquery", query.storage),
-            ),
-            self._gemm(
-                "backward", (width, queries, keys), groups,
-                ("query codes", query.activation), ("dscores codes (dW)", query.gradient_weight),
-                ("dkey", query.storage),
-            ),
-        )  # fmt: skip
+            self._gemm("backward", (queries, width, keys), batch, dy[0], value, ("dp", storage)),
+            self._gemm("backward", (keys, queries, width), batch, p, dy[1], ("dvalue", storage)),
+            self._gemm("backward", (queries, keys, width), batch, dscores[0], key, ("dquery", storage)),
+            self._gemm("backward", (width, queries, keys), batch, query, dscores[1], ("dkey", storage)),
+        )
+
+    def _scaled(self, batch: int) -> dict[GradientRole, tuple[str, int]]:
+        """Name and elements of the gradient that is scaled at a site."""
+        elements = self._elements(batch)
+        return {"query": ("dscores", elements["probabilities"]), "probabilities": ("dy", elements["query"])}
+
+    def _gradients(
+        self, role: GradientRole, batch: int, formats: Formats
+    ) -> tuple[tuple[Tensor, str], tuple[Tensor, str]]:
+        """That gradient in the formats of both products that take it."""
+        own, (name, elements) = formats[self._name(role)], self._scaled(batch)[role]
+        return (
+            (self._stream(f"{name} codes (dx)", elements, own.gradient_input), own.gradient_input),
+            (self._stream(f"{name} codes (dW)", elements, own.gradient_weight), own.gradient_weight),
+        )
 
     def forward(self, parts: list[F32], chip: Executor) -> F32:
         """Queries (n, T, C), keys and values (n, S, C) to (n, T, C)."""
@@ -196,22 +204,21 @@ class Heads:
         storage, probabilities = formats[self.site.name].storage, elements["probabilities"]
         # p * (dp - sum of p * dp) * factor
         vector = [VectorWork("softmax_gradient", probabilities, adds=2, multiplies=3)]
-        reads = [
-            self._stream("dp", probabilities, storage),
-            tensor(self.site, "p", probabilities, storage, "saved"),
-        ]
+        kept = tensor(self.site, "p", probabilities, storage, "saved")
+        if "probabilities" not in coded:
+            kept = self._codes("probabilities", batch, formats, "saved")
+        reads = [self._stream("dp", probabilities, storage), kept]
         writes: list[Tensor] = []
-        for role, name in (("query", "dscores"), ("probabilities", "dy")):
+        for role, (name, count) in self._scaled(batch).items():
             if role in coded:
-                count = probabilities if role == "query" else elements["query"]
                 vector += conversions.gradient_codes(count)
                 reads.append(self._stream(name, count, storage))
-                own = formats[self._name(role)]
-                writes.append(self._stream(f"{name} codes (dx)", count, own.gradient_input))
-                writes.append(self._stream(f"{name} codes (dW)", count, own.gradient_weight))
-        for role, (count, own) in coded.items():
+                writes += [one for one, _ in self._gradients(role, batch, formats)]
+        if "query" not in coded:
+            writes.append(self._stream("dscores", probabilities, storage))
+        for operand, (count, own) in coded.items():
             vector += [conversions.output_scale(count), conversions.activation_clip(count)]
-            reads += conversions.kept_codes(self.place(role), count, own)[1:]
+            reads += conversions.kept_codes(self.place(operand), count, own)[1:]
         done = vector_layer_work(self.layer, self.site, "backward", vector, reads, writes)
         return replace(done, gemms=self.backward_gemms(batch, formats))
 
