@@ -14,6 +14,7 @@ from gradient_check import announced, chain, check_gradients, executed
 from plain_executor import FORMATS, QUANTISED, PlainExecutor, everywhere
 from token_workload import HEAD, TRANSLATOR, token_workload
 
+from accelsim.cost import gradient_bytes, weight_code_bytes
 from accelsim.errors import InputError
 from accelsim.network import (
     Attention,
@@ -275,11 +276,13 @@ def test_mistakes_of_a_translator(tmp_path: Path, old: str, new: str, message: s
 
 
 def test_a_shared_table_is_held_once_and_its_codes_where_they_are_read(tmp_path: Path) -> None:
-    """The master table is the embedding's; the codes that the array reads are the unembedding's."""
+    """Master, gradient and state are the embedding's; the codes that the array reads the unembedding's."""
     layers = "  - embedding: {tokens: 7, features: 6, name: words}\n  - unembedding: {of: words}\n"
-    memory = compile_program(token_workload(tmp_path, layers, 4), load_recipe("ibm2020_fp4")).memory
-    assert memory.parameter_bytes == 7 * 6 * 4 + 7 * 6 * 2
-    assert memory.optimizer_bytes == 2 * 7 * 6 * 4
+    program = compile_program(token_workload(tmp_path, layers, 4), load_recipe("ibm2020_fp4"))
+    assert program.memory.parameter_bytes == 7 * 6 * 4 + 7 * 6 * 2
+    assert program.memory.optimizer_bytes == 2 * 7 * 6 * 4
+    assert weight_code_bytes(program.works) == 7 * 6 * 2
+    assert gradient_bytes(program.works) == 7 * 6 * 2
 
 
 def test_parts_of_a_layer_keep_their_names(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def peak_memory(
         moment = Capacity(parts, work.layer, work.phase)
         if fullest is None or moment.peak_bytes > fullest.peak_bytes:
             fullest = moment
-        kept_gradients += gradients if keep_gradients else 0
+        kept_gradients += _optimizer_gradient_bytes(work) if keep_gradients else 0
         live = {name: size for name, size in live.items() if last_read.get(name, len(works)) > place}
     return fullest or Capacity(vars(standing), "", "forward")
 
@@ -75,8 +75,11 @@ def weight_code_bytes(works: Sequence[LayerWork]) -> int:
 
 
 def gradient_bytes(works: Sequence[LayerWork]) -> int:
-    """Bytes of the gradients of all parameters, as an all-reduce between chips moves them."""
-    return sum(map(_gradient_bytes, works))
+    """Bytes of the gradients of all parameters, as an all-reduce between chips moves them.
+
+    A table that two layers share has one gradient, which the optimiser reads with its owner.
+    """
+    return sum(map(_optimizer_gradient_bytes, works))
 
 
 def dram_traffic_by_residence(
@@ -130,5 +133,9 @@ def _sizes(tensors: Iterable[Tensor]) -> dict[str, int]:
 def _gradient_bytes(work: LayerWork) -> int:
     """Gradients of a layer's parameters: the results of its update GEMMs, or all that its optimiser reads."""
     results = _sizes(gemm.out for gemm in work.gemms if gemm.out.residence == "parameter")
-    read = _sizes(tensor for tensor in work.reads if tensor.name.endswith(".gradient"))
-    return max(sum(results.values()), sum(read.values()))
+    return max(sum(results.values()), _optimizer_gradient_bytes(work))
+
+
+def _optimizer_gradient_bytes(work: LayerWork) -> int:
+    """Gradients of the parameters that a layer owns."""
+    return sum(_sizes(tensor for tensor in work.reads if tensor.name.endswith(".gradient")).values())

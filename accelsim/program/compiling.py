@@ -131,7 +131,7 @@ def _code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Ten
     parameters = leaf.layer.parameters(leaf.site).items()
     read = [(name, one.elements, one.operand_of) for name, one in parameters if one.operand_of is not None]
     if leaf.site.table is not None:
-        read.append(("table", math.prod(leaf.site.table), leaf.site.name))
+        read.append(("weight", math.prod(leaf.site.table), leaf.site.name))
     return tuple(
         Tensor(f"{leaf.site.name}.{name} codes", elements, stored_bits(formats[site].weight), "parameter")
         for name, elements, site in read
