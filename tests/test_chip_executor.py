@@ -296,6 +296,19 @@ def test_block_operands_wait_for_their_product() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("gradient", "limit"), [(np.inf, -126), (1.0, 126)], ids=["down", "up"])
+def test_a_loss_scale_stays_a_number(gradient: float, limit: int) -> None:
+    """However long a run overflows, or does not, its loss scale stays within float32's normal numbers."""
+    chip = with_recipe("fp16_dlfloat", loss_scale=DynamicLossScale(initial=1024.0, growth_interval=1))
+    for _ in range(150):
+        chip.begin(training=True)
+        assert 2.0**-126 <= chip.loss_scale <= 2.0**126
+        chip.add_gradient("fc", "bias", np.float32([gradient]))
+        chip.usable_gradients()
+        chip.end_of_update()
+    assert chip.loss_scale == 2.0**limit
+
+
 def test_a_dynamic_loss_scale() -> None:
     """Halved, and no gradient handed on, where one is not finite; doubled at every interval."""
     rule = DynamicLossScale(initial=1024.0, growth_interval=2)

@@ -164,6 +164,8 @@ def test_decoding_does_not_depend_on_the_batch(tmp_path: Path) -> None:
         ("own.txt", "gone.txt", "3:1: data: no such file: '"),
         ("own.txt", "own", "3:1: data: unknown text (or path of a .txt file) 'own'; allowed: pride_and_"),
         ("window: 12", "window: 0", "data: window: must be at least 1, got 0"),
+        ("{text: own.txt, window: 12}", "{pairs: cmudict_g2p_30k, source: words}",
+         "data: source: must be characters in 'cmudict_g2p_30k', got words"),
     ],
 )  # fmt: skip
 def test_mistakes_in_language_workloads_are_one_line(

@@ -167,3 +167,9 @@ def test_the_command_writes_record_table_and_figures(tmp_path: Path) -> None:
         f"{name}.{kind}" for name in ("agreement", "operands", "exponents") for kind in ("png", "svg")
     }
     assert number_format("fp4_r4_even").name in (out / "probe.csv").read_text()
+
+
+def test_a_probe_takes_a_step() -> None:
+    """None to look at is a mistake, told before any work."""
+    with pytest.raises(InputError, match="steps: must be at least 1, got 0"):
+        probe("fp4_training", "fashion_cnn", steps=0)

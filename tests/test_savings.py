@@ -99,6 +99,16 @@ def test_what_has_not_changed_is_not_computed_again(
         savings_study(path, SMALL, "accelsim study savings")
 
 
+def test_a_row_follows_from_what_its_grid_says(tmp_path: Path) -> None:
+    """A grid file that is edited makes another row, although its name stays."""
+    path = tmp_path / "mine.yaml"
+    text = (Path(study.__file__).parents[1] / "cost/grids/world.yaml").read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    key = study._key("server", "alexnet_imagenet", str(path))
+    path.write_text(text.replace("value: 445", "value: 45"), encoding="utf-8")
+    assert study._key("server", "alexnet_imagenet", str(path)) != key
+
+
 def test_the_batch_is_halved_until_it_fits(tmp_path: Path) -> None:
     """A phone's 4 GiB hold no step of 256 images of MobileNetV2: 128 do, and the steps double."""
     path = tmp_path / "savings.json"

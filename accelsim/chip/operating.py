@@ -87,7 +87,7 @@ def with_stated_zeros(chip: Chip, fraction: float) -> Chip:
 
 def _scaled_chip(chip: Chip, clock_mhz: float, voltage_ratio: float, leakage_ratio: float) -> Chip:
     squared = voltage_ratio**2
-    on_die = {"array", "scratchpad", "operand_buffer", "ring", "interconnect", "vector_unit"}
+    on_die = ("array", "scratchpad", "operand_buffer", "ring", "interconnect", "vector_unit")
     changed: dict[str, Any] = {
         name: _energies_times(getattr(chip, name), squared, "") for name in on_die if squared != 1
     }

@@ -127,8 +127,10 @@ class ChipExecutor:
     def _move_loss_scale(self) -> None:
         rule, exponents = self._recipe.loss_scale, self.state.gradient_exponents
         if isinstance(rule, DynamicLossScale) and LOSS in exponents:
-            exponents[LOSS] -= self._overflowed
-            exponents[LOSS] += not self._overflowed and self.state.step % rule.growth_interval == 0
+            grows = self.state.step % rule.growth_interval == 0
+            moved = exponents[LOSS] + (-1 if self._overflowed else grows)
+            # beyond float32's normal numbers no scale helps: a run that has diverged would move on for ever
+            exponents[LOSS] = min(max(moved, -126), 126)
 
     def formats(self, layer: str) -> TensorFormats:
         """The number formats of a layer's tensors."""

@@ -58,9 +58,11 @@ def probe(
 
     Raises
     ------
-    InputError: an unknown name, a mistake in a file, samples of another shape, a recipe that the chip's MACs
-        cannot execute.
+    InputError: fewer than one step, an unknown name, a mistake in a file, samples of another shape, a recipe
+        that the chip's MACs cannot execute.
     """
+    if steps < 1:
+        raise InputError(f"must be at least 1, got {steps}", "steps")
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, seed=seed)
     program = compile_program(workload, recipe)
@@ -131,12 +133,9 @@ class _Probe:
     def _agreement(self) -> tuple[AgreementRecord, ...]:
         """Inputs, gradients and weight gradients of the chip against those of float32."""
         rows = [
-            *_traced("forward", self._chip.inputs, self._float.inputs, 1.0),
-            *_traced(
-                "backward", self._chip.gradients_seen, self._float.gradients_seen,
-                self._float.loss_scale / self._chip.loss_scale,
-            ),
-        ]  # fmt: skip
+            *_traced("forward", self._chip.inputs, self._float.inputs),
+            *_traced("backward", self._chip.gradients_seen, self._float.gradients_seen),
+        ]
         for key, value in self._chip.gradients_by_key.items():
             if key in self._float.gradients_by_key:
                 layer, _, name = key.rpartition(".")
@@ -147,15 +146,13 @@ class _Probe:
         return tuple(rows)
 
 
-def _traced(phase: Phase, ours: Trace, theirs: Trace, factor: float) -> Iterator[AgreementRecord]:
+def _traced(phase: Phase, ours: Trace, theirs: Trace) -> Iterator[AgreementRecord]:
     for site, tensors in ours.items():
         if site in theirs:
-            yield _compared(site, phase, tensors, theirs[site], factor)
+            yield _compared(site, phase, tensors, theirs[site])
 
 
-def _compared(
-    layer: str, phase: Phase, ours: list[F32], theirs: list[F32], factor: float = 1.0
-) -> AgreementRecord:
+def _compared(layer: str, phase: Phase, ours: list[F32], theirs: list[F32]) -> AgreementRecord:
     """Cosine and gain of a tensor that may have come in pieces."""
     product = squares = reference = 0.0
     elements = 0
@@ -166,13 +163,7 @@ def _compared(
         reference += float(np.vdot(two, two))
         elements += one.size
     cosine, gain = _cosine_and_gain(product, squares, reference)
-    return AgreementRecord(
-        layer=layer,
-        phase=phase,
-        elements=elements,
-        cosine=cosine,
-        gain=None if gain is None else gain * factor,
-    )
+    return AgreementRecord(layer=layer, phase=phase, elements=elements, cosine=cosine, gain=gain)
 
 
 def _cosine_and_gain(product: float, squares: float, reference: float) -> tuple[float | None, float | None]:

@@ -13,6 +13,7 @@ from typing import get_args
 
 from accelsim import __version__
 from accelsim.api import Workload, estimate, load_chip, load_workload, with_grid
+from accelsim.cost import load_grid
 from accelsim.errors import InputError, unknown
 from accelsim.numerics.formats import number_format
 from accelsim.program import model_size
@@ -38,8 +39,11 @@ MODELS = (
 )  # fmt: skip
 """Shipped workloads: all that Sun et al., NeurIPS 2020, ran, and two language models."""
 
-_FOLLOWED = ("chip", "cost", "mapping", "network", "numerics", "program", "recipe", "workload")
-"""Rooms whose sources an estimate follows from."""
+_FOLLOWED = (
+    "chip", "cost", "mapping", "network", "numerics", "program", "recipe", "run", "workload",
+    "operations.py", "report/footprint.py", "report/readings.py",
+)  # fmt: skip
+"""Rooms and files whose sources a row follows from."""
 
 Told = Callable[[str], None]
 
@@ -172,9 +176,9 @@ def _mac_ratio(chip: str, baseline: str) -> float:
 
 def _key(pair: str, model: str, grid: str) -> str:
     """Digest of all that a row follows from: files and sources."""
-    workload = load_workload(model)
+    workload, electricity = load_workload(model), load_grid(grid).model_dump_json()
     chips = [load_chip(name) for name in PAIRS[pair]]
-    texts = [pair, workload.source_text, grid, code_digest(), *(chip.source_text for chip in chips)]
+    texts = [pair, workload.source_text, electricity, code_digest(), *(chip.source_text for chip in chips)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
@@ -183,7 +187,10 @@ def code_digest() -> str:
     """SHA-256 of the sources and data files that an estimate follows from."""
     root = Path(__file__).resolve().parent.parent
     files = [
-        path for room in _FOLLOWED for path in (root / room).rglob("*") if path.suffix in (".py", ".yaml")
+        path
+        for name in _FOLLOWED
+        for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*"))
+        if path.suffix in (".py", ".yaml")
     ]
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda each: each.relative_to(root).as_posix()):

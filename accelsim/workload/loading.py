@@ -94,7 +94,9 @@ def load_workload(name_or_path: str | Path) -> Workload:
     _fits(document, network, data)
     _normalised(document, keys, source, data)
     if not any(leaf.layer.has_gemm for leaf in network.leaves()):
-        raise InputError("network: has no linear or conv2d layer", position_of(document, ("network",)))
+        kinds = ", ".join(kind for kind, layer in LAYERS.items() if layer.has_gemm)
+        message = f"network: has no layer that runs on the MAC array ({kinds})"
+        raise InputError(message, position_of(document, ("network",)))
     return Workload(
         name=keys.name,
         description=keys.description,

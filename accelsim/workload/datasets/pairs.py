@@ -42,6 +42,7 @@ class BundledPairs:
 
     file: str
     extent: _Extent
+    source: Symbols
     target: Symbols
     symbol: str
     origin: Origin
@@ -51,6 +52,7 @@ BUNDLED_PAIRS = {
     "cmudict_g2p_30k": BundledPairs(
         file="cmudict_g2p_30k.tsv.xz",
         extent=_Extent(30_000, 10, 10, 26, 39),
+        source="characters",
         target="words",
         symbol="phoneme",
         origin=Origin(
@@ -77,10 +79,19 @@ class PairData(DataSource):
 
     def placed(self, folder: Path) -> PairData:
         if self.pairs in BUNDLED_PAIRS:
-            return self.model_copy(update={"target": BUNDLED_PAIRS[self.pairs].target})
+            return self._bundled(BUNDLED_PAIRS[self.pairs])
         if not self.pairs.endswith(".tsv"):
             raise unknown("pairs (or path of a .tsv file)", self.pairs, BUNDLED_PAIRS)
         return self.model_copy(update={"pairs": str(existing(folder / self.pairs))})
+
+    def _bundled(self, bundled: BundledPairs) -> PairData:
+        """The source with the symbols of the bundled pairs. Raises `InputError` if others are asked for."""
+        fixed: dict[str, Symbols] = {"source": bundled.source, "target": bundled.target}
+        for key, symbols in fixed.items():
+            if key in self.model_fields_set and getattr(self, key) != symbols:
+                message = f"{key}: must be {symbols} in '{self.pairs}', got {getattr(self, key)}"
+                raise InputError(message)
+        return self.model_copy(update=fixed)
 
     def facts(self) -> DataFacts:
         bundled = BUNDLED_PAIRS.get(self.pairs)
