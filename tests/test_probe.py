@@ -131,6 +131,14 @@ def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
         probe("fp4_training", shape_only, data=path.parent / "digits.npz")
 
 
+def test_a_recipe_of_other_16_bit_numbers_is_refused() -> None:
+    """A chip whose vector unit writes DLFloat16 cannot compute in bf16: it would round twice."""
+    with pytest.raises(
+        InputError, match=r"stores tensors in bf16, but the vector unit of chip 'fp16_training'"
+    ):
+        probe("fp16_training", "letters_mlp", recipe="bf16")
+
+
 def test_the_record_reads_back_and_a_broken_one_says_why(
     probed: tuple[Path, ProbeRecord], tmp_path: Path
 ) -> None:

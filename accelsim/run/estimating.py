@@ -42,6 +42,19 @@ def require_a_batch(workload: Workload) -> None:
         )
 
 
+def require_same_storage(chip: Chip, recipe: Recipe) -> None:
+    """Raises `InputError` if the chip's vector unit writes other 16-bit numbers than the recipe's.
+
+    Estimates need the width alone; values would be rounded twice, to one format and then to the other.
+    """
+    held = chip.vector_unit.storage_format
+    if recipe.storage != held:
+        raise InputError(
+            f"recipe '{recipe.name}' stores tensors in {recipe.storage}, but the vector unit of chip "
+            f"'{chip.name}' writes {held}; choose another --recipe or another chip"
+        )
+
+
 def estimate(
     chip: Chip | str | Path,
     workload: Workload | str | Path,

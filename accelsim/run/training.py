@@ -15,7 +15,7 @@ from accelsim.mapping import PinFile, Planner
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.record import RunRecord
-from accelsim.run.estimating import planner_for, require_a_batch, resolve
+from accelsim.run.estimating import planner_for, require_a_batch, require_same_storage, resolve
 from accelsim.run.progress import Watcher
 from accelsim.run.recording import cost_of_step, make_record
 from accelsim.run.state import TrainingState, initial_state, load_checkpoint, save_checkpoint
@@ -60,6 +60,7 @@ def train(
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs, seed=seed)
     require_a_batch(workload)
+    require_same_storage(chip, recipe)
     dataset = workload.source.load()
     program = compile_program(workload, recipe)
     planner = planner_for(chip, mapping, objective)
