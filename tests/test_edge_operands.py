@@ -151,6 +151,21 @@ def catalog_round(name: str, value: Fraction) -> float:
     return float(catalog.decode(name, catalog.encode(name, value)))
 
 
+@pytest.mark.parametrize("codes_first", [True, False])
+def test_codes_may_meet_blocks(codes_first: bool) -> None:
+    """A product of 4-bit integers and blocks is that of the numbers which both stand for."""
+    codes = np.random.default_rng(3).integers(0, 16, (4, 70)).astype(np.uint8)
+    values = drawn(5, 70, 9)
+    integers, blocks = Operand(codes, "int4", 0.5), EdgeOperand(values, "mxfp4")
+    wanted = entering(integers) @ entering(blocks).T
+    a, b = integers, blocks.rearranged(np.ascontiguousarray(values.T))
+    if not codes_first:
+        a, b, wanted = blocks, integers.rearranged(np.ascontiguousarray(codes.T)), wanted.T
+    found, kernel = edge_product(plan_for(a.array, b.array, 32), a, b, "fp32")
+    assert kernel == "general"
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
 def test_both_kernels_agree() -> None:
     """Where single precision is provably exact it gives what the general kernel gives."""
     a, _ = block_values(drawn(9, 200, 5), block_format("nvfp4"))

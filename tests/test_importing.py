@@ -177,6 +177,7 @@ def test_the_command_writes_a_workload_and_says_its_size(
         ("a.yaml", "- {equation: 'O[a]+=W[b]'}\n", "a.yaml:1:3: equation: must name three tensors (O[..]+=W"),
         ("a.yaml", ZIGZAG.replace("[B, K, C]", "[B, K]"), "'loop_dims' and 'loop_sizes' must be two lists"),
         ("a.yaml", ZIGZAG.replace("ix=2*ox+1*fx", "ix=ox"), "dimension_relations: cannot read 'ix=ox': ix"),
+        ("a.yaml", ZIGZAG.replace("[ix=2*ox+1*fx", "5 # [ix"), "dimension_relations: must be a list, got"),
         ("a.yaml", ATTENTION.replace("B[h][k]", "B[h]"), "loop k indexes one tensor only"),
         ("a.yaml", ATTENTION.replace("12,", "0,"), "H: must be a whole number of at least 1, got '0'"),
         ("a.yaml", TIMELOOP.replace("cnn-", "cn-"), "unknown shape 'cn-layer' (did you mean 'cnn-layer'?)"),
@@ -184,6 +185,8 @@ def test_the_command_writes_a_workload_and_says_its_size(
         ("a.yaml", "problem: {shape: 3}\n", "shape: must be a name or a mapping with 'dimensions' and "),
         ("a.yaml", GEMM.replace(", read-write: true", ""), "shape: needs two data spaces that are read"),
         ("a.yaml", GEMM.replace("[[[A]], [[C]]]", "3"), "data space 'Left': 'projection' must be a list"),
+        ("a.yaml", GEMM.replace("[[[A]], [[C]]]", "[[[A]], [[]]]"), "each a list of [LOOP] or [LOOP, COEFF"),
+        ("a.yaml", "problem: {shape: {data-spaces: 5, coefficients: [3]}}\n", "shape: needs two data spaces"),
         ("a.yaml", GEMM.replace(", C: 10", ""), "loop 'C' has no size; sizes are given for: A, B"),
     ],
 )  # fmt: skip
@@ -192,6 +195,14 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, name: str, text: str, mes
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(message)):
         import_file(tmp_path / name)
+
+
+def test_a_topology_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 are a mistake of the file, told with its name."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"Layer, M, N, K,\n\xff\xfe,1,2,3,\n")
+    with pytest.raises(InputError, match=r"a\.csv: not a CSV file in UTF-8"):
+        import_file(path)
 
 
 def test_a_missing_file_and_a_bad_size_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

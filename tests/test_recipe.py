@@ -203,6 +203,12 @@ MISTAKES = [
         "gradient.samples: 2 equal roundings: needs 'rounding: stochastic'",
     ),
     (
+        "samples",
+        "scale: gradscale",
+        "samples: 2, scale: gradscale, rounding: stochastic",
+        "gradient.samples: must be 1 for fp4_r4_odd by 'gradscale'; only single numbers by 'cast', 'max' or ",
+    ),
+    (
         "hadamard",
         "scale: gradscale",
         "hadamard: true, scale: gradscale",
@@ -349,6 +355,18 @@ def test_precision_of_a_layer_overrides_the_recipe() -> None:
     recipe = load_recipe("ibm2020_fp4")
     changed = formats_of(recipe, *layers(first="low", plain="high", deep="low", last="low"))
     assert changed == [SIGNED, WIDE, SIGNED, UNSIGNED, SIGNED]
+
+
+def test_a_transform_needs_blocks_on_both_operands(tmp_path: Path) -> None:
+    """Codes that meet turned blocks are refused, with the layer and the recipe's file."""
+    text = (resource_dir("recipes") / "nvfp4.yaml").read_text(encoding="utf-8")
+    mixed = "activation: {unsigned_format: uint4, signed_format: int4, scale: pact}"
+    old = "activation: {unsigned_format: nvfp4, signed_format: nvfp4, scale: block}"
+    path = tmp_path / "mixed.yaml"
+    path.write_text(text.replace(old, mixed).replace("first, last, depthwise", ""), encoding="utf-8")
+    leaf = Leaf(Linear(features=3), Site("fc", (16,)))
+    with pytest.raises(InputError, match=r"mixed.yaml: 'hadamard' needs .* 'fc' takes activations in int4"):
+        layer_formats([leaf], load_recipe(path))
 
 
 def test_only_layer_is_first_and_last() -> None:

@@ -80,7 +80,7 @@ def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0
     rule = rule_of(plan, seed)
     if plan.chunk >= plan.k:  # one chunk, also where a transform has padded it
         rule = replace(rule, chunk=max(left.array.shape[1], 1))
-    sums, name = _block_sums(rule, left.array, right.array, _group_is_exact(plan, a, b))
+    sums, name = _block_sums(rule, _numbers(left), _numbers(right), _group_is_exact(plan, a, b))
     return stored_sums(plan, sums, left.scale, right.scale, storage, "fp32"), name
 
 
@@ -110,6 +110,13 @@ def _quantised(operand: Operand, inner_first: bool, signs: int | None, storage: 
         values = _transformed(values, signs, storage)
     found, tensor = block_values(values, fmt, key=key, square=operand.square)
     return Operand(np.ascontiguousarray(found.T) if inner_first else found, fmt.name, tensor)
+
+
+def _numbers(operand: Operand) -> F32:
+    """Float32 values that a quantised operand stands for, its scale left out: codes may meet blocks."""
+    if operand.array.dtype == np.float32:
+        return operand.array
+    return np.asarray(number_format(operand.format).decode(operand.array), np.float32)
 
 
 def _transformed(values: F32, signs: int, storage: str) -> F32:

@@ -26,10 +26,7 @@ def read_topology(path: Path) -> list[Problem]:
     Raises `InputError` with file and line for a row with too few columns, a cell that is no whole number of
     at least 1, or a filter larger than its input; and for a file without rows.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [
-            (line, row) for line, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)
-        ]
+    rows = [(line, row) for line, row in _cells(path) if any(cell.strip() for cell in row)]
     if len(rows) < 2:
         raise InputError("holds no layers: a header and one line per layer are wanted", str(path))
     header = [cell.strip().upper() for cell in rows[0][1]]
@@ -44,6 +41,17 @@ def read_topology(path: Path) -> list[Problem]:
             _product(name, numbers) if product else _convolution(name, numbers, row, depthwise, where)
         )
     return problems
+
+
+def _cells(path: Path) -> list[tuple[int, list[str]]]:
+    """Every row with its number."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return list(enumerate(csv.reader(file), 1))
+    except OSError as error:
+        raise InputError(f"cannot read the file: {error.strerror}", str(path)) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError("not a CSV file in UTF-8", str(path)) from None
 
 
 def _numbers(row: Sequence[str], columns: Sequence[str], where: str) -> list[int]:

@@ -43,10 +43,9 @@ def timeloop_problem(document: YamlDocument) -> Problem:
     defaults = {"G": 1} if shape is _CNN else {}
     inner = problem.get("instance")
     instance = inner if isinstance(inner, dict) else {k: v for k, v in problem.items() if k != "shape"}
-    if isinstance(shape.get("coefficients"), list):
-        defaults |= {each["name"]: each.get("default", 1) for each in shape["coefficients"]}
-    instance = defaults | instance
-    spaces = [space for space in shape.get("data-spaces") or () if isinstance(space, dict)]
+    coefficients = [each for each in _list(shape, "coefficients") if "name" in each]
+    instance = defaults | {each["name"]: each.get("default", 1) for each in coefficients} | instance
+    spaces = _list(shape, "data-spaces")
     written = [space for space in spaces if space.get("read-write")]
     read = [space for space in spaces if not space.get("read-write")]
     if len(written) != 1 or len(read) != 2:
@@ -69,14 +68,21 @@ def _shape(shape: Any, where: str) -> Mapping[str, Any]:
     return shape
 
 
+def _list(shape: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The mappings in a list of the shape; none where there is no list."""
+    found = shape.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
 def _loops(
     space: Mapping[str, Any], instance: Mapping[str, Any], slides: list[Slide], where: str
 ) -> frozenset[str]:
     """Loops that index a data space; the sum of two is a sliding axis and goes to ``slides``."""
     found: set[str] = set()
     projection = space.get("projection")
-    if not isinstance(projection, list):
-        raise InputError(f"data space {space.get('name')!r}: 'projection' must be a list of axes", where)
+    if not isinstance(projection, list) or not all(map(_is_axis, projection)):
+        wanted = "'projection' must be a list of axes, each a list of [LOOP] or [LOOP, COEFFICIENT]"
+        raise InputError(f"data space {space.get('name')!r}: {wanted}", where)
     for axis in projection:
         terms = [(str(term[0]), _coefficient(term, instance, where)) for term in axis]
         found |= {name for name, _ in terms}
@@ -84,6 +90,10 @@ def _loops(
             (tap, dilation), (output, stride) = terms
             slides.append(Slide(output, tap, stride, dilation))
     return frozenset(found)
+
+
+def _is_axis(axis: Any) -> bool:
+    return isinstance(axis, list) and all(isinstance(term, list) and term for term in axis)
 
 
 def _coefficient(term: Any, instance: Mapping[str, Any], where: str) -> int:

@@ -47,7 +47,10 @@ def _nest(operator: Mapping[str, Any], name: str, where: str) -> Nest:
         raise InputError(f"equation: must name three tensors ({wanted}), got {equation[:60]!r}", where)
     sizes = _sizes(operator, where)
     slides: dict[str, Slide] = {}
-    for relation in operator.get("dimension_relations") or ():
+    relations = operator.get("dimension_relations") or ()
+    if not isinstance(relations, list | tuple):
+        raise InputError(f"dimension_relations: must be a list, got {str(relations)[:60]!r}", where)
+    for relation in relations:
         match = _RELATION.fullmatch(re.sub(r"\s", "", str(relation)))
         if not match:
             raise InputError(f"dimension_relations: cannot read {str(relation)[:60]!r}: ix=2*ox+1*fx", where)

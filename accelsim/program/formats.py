@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accelsim.errors import InputError
 from accelsim.network import ArrayLayer, Conv2d, Leaf
 from accelsim.operations import TensorFormats
 from accelsim.recipe import Recipe, SiteRules
@@ -18,6 +19,8 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
     A layer's own ``precision`` comes first, then the layers that the recipe keeps wide, then its
     overrides, then its rules for all. Layers with weights are numbered from first to last; what has none
     stands where the layer before it does.
+
+    Raises `InputError` for a rule that does not go with another of the same site.
     """
     weighty = [leaf.site.name for leaf in leaves if _has_weight(leaf)]
     found, number = {}, 0
@@ -30,7 +33,17 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
             names = {leaf.site.name, site.name}
             low = recipe.rules(names, kinds, depth, nonnegative=site.nonnegative)
             found[site.name] = recipe.wide_rules() if wide else low
+            if not wide and leaf.layer.has_gemm:
+                _check_transform(site.name, low, recipe)
     return found
+
+
+def _check_transform(site: str, rules: SiteRules, recipe: Recipe) -> None:
+    """A transform of one operand alone would leave another product."""
+    if rules.gradient.hadamard and rules.activation.scale != "block":
+        given = f"'{site}' takes activations in {rules.formats.activation}"
+        message = f"'hadamard' needs activations in a block format, too, but {given}"
+        raise InputError(message, recipe.source_name)
 
 
 def _has_weight(leaf: Leaf) -> bool:

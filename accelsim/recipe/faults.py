@@ -122,8 +122,17 @@ def _gradient_faults(path: Path, rule: GradientRule) -> Iterator[Fault]:
             yield from _gradient_format_faults(path, rule, key, number_format(name))
         if rule.hadamard and name not in block_format_names():
             yield (*path, "hadamard"), f"needs block formats, but {key} is {name}"
-    if rule.samples > 1 and rule.rounding != "stochastic":
-        yield (*path, "samples"), f"{rule.samples} equal roundings: needs 'rounding: stochastic'"
+    yield from _sample_faults((*path, "samples"), rule)
+
+
+def _sample_faults(path: Path, rule: GradientRule) -> Iterator[Fault]:
+    if rule.samples == 1:
+        return
+    if rule.rounding != "stochastic":
+        yield path, f"{rule.samples} equal roundings: needs 'rounding: stochastic'"
+    if rule.scale == "gradscale" or rule.weight_format in block_format_names():
+        what = f"{rule.weight_format} by '{rule.scale}'"
+        yield path, f"must be 1 for {what}; only single numbers by 'cast', 'max' or 'max_power' are averaged"
 
 
 def _gradient_format_faults(path: Path, rule: GradientRule, key: str, fmt: NumberFormat) -> Iterator[Fault]:
