@@ -20,6 +20,7 @@ from accelsim.validation.comparing import energy_factor
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles, sheet_layers
 from accelsim.validation.picture import findings_picture
 from accelsim.validation.quantities import QUANTITIES
+from accelsim.validation.schema import ArraySize, Calibration, GemmSize, Run
 from accelsim.validation.table import error_text, table_csv, table_markdown
 from accelsim.workload import load_workload
 
@@ -149,6 +150,21 @@ def test_a_sheet_of_ones_own(tmp_path: Path) -> None:
         ("published: 50", "published: {low: 3, high: 2}", r"low must not be above high, got 3.0 and 2.0"),
         ("status: predicted", "status: predicted\n    over: mean", r"'workloads' and 'over' .* go together"),
         ("chip: rapid_core", "array: {rows: 4, cols: 4}", r"goes with a 'gemm' and a convention of others"),
+        (
+            "chip: rapid_core",
+            "chip: rapid_core, dataflow: weight_stationary",
+            "'dataflow' goes with a convention",
+        ),
+        (
+            "chip: rapid_core",
+            "chip: rapid_core, chips: 2",
+            "'chips' share a workload's mini-batch, not a 'gemm'",
+        ),
+        (
+            "chip: rapid_core",
+            "chip: rapid_core, zeros: {share: {}, energy_saved: 0, source: x}",
+            "'zeros' goes with 'model: row_stationary'",
+        ),
     ],
 )
 def test_a_mistake_in_a_sheet_is_told_with_its_place(
@@ -177,6 +193,33 @@ def test_a_speedup_takes_what_it_needs(tmp_path: Path) -> None:
     text = SHEET.replace("quantity: tops", "quantity: speedup_at_equal_area") + f"    against: {run}\n"
     with pytest.raises(InputError, match="'speedup_at_equal_area' needs 'modes'"):
         load_sheet(written(tmp_path, text))
+
+
+def test_a_run_that_does_nothing_has_no_speed(tmp_path: Path) -> None:
+    """A rectifier has no products for energy to be divided by; a bare array has no energy to calibrate."""
+    layer = "workload: fashion_cnn, layers: [relu1], phases: [forward]"
+    path = written(tmp_path, old=f"gemm: {GEMM}", new=layer)
+    path.write_text(path.read_text().replace("quantity: tops", "quantity: pj_per_mac"))
+    with pytest.raises(InputError, match="run: the run does too little to have a 'pj_per_mac'"):
+        compare_sheets([load_sheet(path)])
+    size = GemmSize(m=4, k=4, n=4, a_format="int8", b_format="int8")
+    bare = Run(array=ArraySize(rows=4, cols=4), gemm=size, model="scalesim")
+    calibration = Calibration(name="c", published=1, quantity="energy_mj", run=bare, source="x")
+    with pytest.raises(InputError, match="the run of calibration 'c' takes no energy"):
+        energy_factor(calibration)
+
+
+def test_the_cycles_of_a_batch_by_the_nvdla_sheet(tmp_path: Path) -> None:
+    """Samples follow one another: twice the batch takes twice the cycles, at the same rate."""
+    run = "chip: nvdla_2048, workload: alexnet_2012_224, work: inference, model: nvdla_sheet, batch: 1"
+    text = SHEET.replace(f"chip: rapid_core, gemm: {GEMM}", run).replace(
+        "quantity: tops", "quantity: samples_per_s"
+    )
+    one, two = (
+        compare_sheets([load_sheet(written(tmp_path, each))])[0].ours
+        for each in (text, text.replace("batch: 1", "batch: 2"))
+    )
+    assert one == pytest.approx(two)
 
 
 def test_names_that_nobody_states_are_told(tmp_path: Path) -> None:

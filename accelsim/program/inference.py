@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
+from accelsim.numerics.block_formats import stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.operations import LayerWork, Tensor, TensorFormats
 
@@ -36,17 +38,19 @@ def inference_works(
     return tuple(found)
 
 
-def _handed_on_bits(after: Sequence[LayerWork], formats: Mapping[str, TensorFormats], storage: int) -> int:
+def _handed_on_bits(
+    after: Sequence[LayerWork], formats: Mapping[str, TensorFormats], storage: int
+) -> int | Fraction:
     """Bits of an element that a layer hands on: those of the next matrix layer's code, or of the storage."""
     for work in after:
         if work.gemms:
-            return number_format(formats[work.layer].activation).bits
+            return stored_bits(formats[work.layer].activation)
         if work.kind in _SUMS:
             break
     return storage
 
 
-def _matrix(work: LayerWork, bits: int, coded: bool) -> LayerWork:
+def _matrix(work: LayerWork, bits: int | Fraction, coded: bool) -> LayerWork:
     """GEMMs whose results leave in ``bits``; an input that is not ``coded`` is converted first."""
     gemms = tuple(replace(gemm, out=replace(gemm.out, bits=bits)) for gemm in work.gemms)
     if any(tensor.residence == "input" for tensor in work.reads):
@@ -59,7 +63,7 @@ def _matrix(work: LayerWork, bits: int, coded: bool) -> LayerWork:
     return replace(work, gemms=gemms, writes=tuple(writes) if work.reads else ())
 
 
-def _vector(work: LayerWork, bits: int, storage: int) -> LayerWork:
+def _vector(work: LayerWork, bits: int | Fraction, storage: int) -> LayerWork:
     """Element-wise work on codes of ``bits``; sums of branches stay in the vector unit's format."""
     kept = [tensor for tensor in work.writes if tensor.residence != "saved"]
     if work.kind in _SUMS:
@@ -67,5 +71,5 @@ def _vector(work: LayerWork, bits: int, storage: int) -> LayerWork:
     return replace(work, reads=_narrowed(work.reads, bits, storage), writes=_narrowed(kept, bits, storage))
 
 
-def _narrowed(tensors: Sequence[Tensor], bits: int, storage: int) -> tuple[Tensor, ...]:
+def _narrowed(tensors: Sequence[Tensor], bits: int | Fraction, storage: int) -> tuple[Tensor, ...]:
     return tuple(replace(each, bits=bits) if each.bits == storage else each for each in tensors)

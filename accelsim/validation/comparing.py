@@ -8,7 +8,7 @@ from math import fsum
 from typing import Literal
 
 from accelsim.cost import chip_area
-from accelsim.errors import unknown
+from accelsim.errors import InputError, unknown
 from accelsim.validation.equal_area import cycles_on_one_um2
 from accelsim.validation.outcome import Outcome
 from accelsim.validation.quantities import ENERGIES, PEAKS, QUANTITIES, of_chip, of_electricity, of_outcome
@@ -70,6 +70,8 @@ def compare_sheets(sheets: Sequence[Sheet], known: Sequence[Sheet] = ()) -> list
 def energy_factor(calibration: Calibration) -> float:
     """What the chip's energy must be multiplied by to meet the one measurement."""
     ours = of_outcome(calibration.quantity, run_outcome(calibration.run))
+    if ours == 0:
+        raise InputError(f"the run of calibration '{calibration.name}' takes no energy", "run")
     ratio = calibration.published / ours
     return 1 / ratio if calibration.quantity == "tops_per_w" else ratio
 

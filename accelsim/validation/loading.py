@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelsim.errors import InputError
+from accelsim.mapping.conventions import CONVENTIONS
 from accelsim.validation.quantities import PEAKS
 from accelsim.validation.schema import Figure, Run, Sheet
 from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
@@ -58,6 +59,17 @@ def _figure_fault(figure: Figure) -> tuple[str, str] | None:
     return None
 
 
+def _stray_key(run: Run) -> str | None:
+    """A key that the run's model would not look at."""
+    if run.dataflow is not None and run.model not in CONVENTIONS:
+        return f"'dataflow' goes with a convention of others as 'model': {', '.join(CONVENTIONS)}"
+    if run.zeros is not None and run.model != "row_stationary":
+        return "'zeros' goes with 'model: row_stationary'"
+    if run.chips > 1 and run.gemm is not None:
+        return "'chips' share a workload's mini-batch, not a 'gemm'"
+    return None
+
+
 def _run_fault(run: Run, quantity: str) -> str | None:
     """What a run lacks or has too much of, in words, or None."""
     subjects = [run.workload is not None, bool(run.workloads), run.gemm is not None]
@@ -67,6 +79,8 @@ def _run_fault(run: Run, quantity: str) -> str | None:
         return "needs 'chip', or 'array' for a convention of others"
     if run.array is not None and (run.model in ("chip", "row_stationary", "nvdla_sheet") or not run.gemm):
         return "an 'array' without a chip goes with a 'gemm' and a convention of others as 'model'"
+    if lack := _stray_key(run):
+        return lack
     if quantity == "die_mm2":
         return None
     if quantity in PEAKS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from accelsim.chip import Chip
 from accelsim.cost import chip_area, grid_record, load_grid
-from accelsim.errors import unknown
+from accelsim.errors import InputError, unknown
 from accelsim.record import GridRecord
 from accelsim.report.footprint import JOULE_PER_KWH, footprint
 from accelsim.validation.outcome import Outcome
@@ -79,10 +79,16 @@ ENERGIES: frozenset[QuantityName] = frozenset(
 
 
 def of_outcome(quantity: QuantityName, outcome: Outcome) -> float:
-    """The value of a quantity that follows from one run."""
+    """The value of a quantity that follows from one run.
+
+    Raises `InputError` where it would be over nothing: a run without cycles, products, energy or traffic.
+    """
     function = QUANTITIES[quantity].of
     assert function is not None, quantity
-    return function(outcome)
+    try:
+        return function(outcome)
+    except ZeroDivisionError:
+        raise InputError(f"the run does too little to have a '{quantity}'", "run") from None
 
 
 def of_electricity(quantity: QuantityName, kwh: float, grid_name: str) -> float:

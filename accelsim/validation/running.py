@@ -11,7 +11,7 @@ from accelsim.cost import LayerCost, all_reduce_cost, price_step
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import plan_gemm
 from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
-from accelsim.numerics.formats import number_format
+from accelsim.numerics.block_formats import stored_bits
 from accelsim.operations import Gemm, LayerWork, Tensor
 from accelsim.program import compile_program, inference_works
 from accelsim.recipe import load_recipe
@@ -66,7 +66,7 @@ def _one_chip(run: Run, chip: Chip, workload: Workload) -> Outcome:
         return row_stationary_outcome(run, chip, workload)
     works = wanted_works(run, chip, workload)
     if run.model == "nvdla_sheet":
-        cycles = nvdla_sheet_cycles(workload, chip, run.layers)
+        cycles = workload.batch * nvdla_sheet_cycles(workload, chip, run.layers)
         return replace(_outcome(run, chip, works, workload.batch), cycles=cycles)
     return _outcome(run, chip, works, workload.batch)
 
@@ -88,7 +88,7 @@ def wanted_works(run: Run, chip: Chip, workload: Workload) -> list[LayerWork]:
 
 def gemm_work(size: GemmSize) -> LayerWork:
     """A GEMM by itself: operands from DRAM once, the result back to it."""
-    a_bits, b_bits = number_format(size.a_format).bits, number_format(size.b_format).bits
+    a_bits, b_bits = stored_bits(size.a_format), stored_bits(size.b_format)
     gemm = Gemm(
         "gemm", "forward", size.m, size.k, size.n, size.a_format, size.b_format,
         Tensor("gemm.a", size.m * size.k, a_bits, "input"),

@@ -106,7 +106,8 @@ class Run(Keys):
 
     ``work: inference`` is the forward pass alone with nothing kept for a backward pass and no loss;
     ``phases`` and ``layers`` choose a part of a step. ``workloads`` (in place of ``workload``) gives
-    several, of which the figure says ``over`` what. ``memory: none`` leaves out everything but the arrays.
+    several, of which the figure says ``over`` what. ``model`` says whose cycles count; ``dataflow`` goes with
+    the conventions of others, ``zeros`` with ``row_stationary``.
     """
 
     chip: Text | None = None
