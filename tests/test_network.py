@@ -29,7 +29,7 @@ from accelsim.network import (
     ShapeError,
     Site,
 )
-from accelsim.network.windows import gradient_columns, im2col, output_extent, residues
+from accelsim.network.windows import gradient_columns, grouped, im2col, output_extent, residues, ungrouped
 from accelsim.operations import PHASES, TensorFormats
 
 ODD_IMAGE = (5, 7)
@@ -168,6 +168,26 @@ def test_im2col_is_a_quadruple_loop(kernel: int, stride: int, padding: int) -> N
         down, across = i * stride + p - padding, j * stride + q - padding
         inside = 0 <= down < ODD_IMAGE[0] and 0 <= across < ODD_IMAGE[1]
         assert list(columns[n, i, j, p, q]) == (list(images[n, down, across]) if inside else [0, 0])
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(4, 2), (3, 3), (6, 2)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 0), (2, 3, 2)])
+def test_windows_of_groups_are_those_of_each_group(
+    channels: int, groups: int, kernel: int, stride: int, padding: int
+) -> None:
+    """A stack holds, group by group, the windows of that group's channels alone; `ungrouped` undoes it."""
+    images = np.arange(1, 2 * 5 * 7 * channels + 1).reshape(2, *ODD_IMAGE, channels)
+    parts = np.split(images, groups, axis=-1)
+    window = (kernel, stride, padding)
+    np.testing.assert_array_equal(im2col(images, *window, groups), [im2col(part, *window) for part in parts])
+    np.testing.assert_array_equal(grouped(images, groups), [grouped(part, 1) for part in parts])
+    np.testing.assert_array_equal(ungrouped(grouped(images, groups)), images.reshape(-1, channels))
+    rows, cols = (output_extent(extent, *window) for extent in ODD_IMAGE)
+    dy = np.arange(1, 2 * rows * cols * channels + 1).reshape(2, rows, cols, channels)
+    halves = np.split(dy, groups, axis=-1)
+    for classes in product(*(residues(extent, *window) for extent in ODD_IMAGE)):
+        found = gradient_columns(dy, *classes, groups)
+        np.testing.assert_array_equal(found, [gradient_columns(half, *classes) for half in halves])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from pydantic import Field
 from accelsim.network.executor import F32, Array, Executor, Operand
 from accelsim.network.layer import Shape, ShapeError, Site, tensor
 from accelsim.network.matrix_layer import MatrixLayer
-from accelsim.network.windows import Residue, gradient_columns, im2col, output_extent, residues
+from accelsim.network.windows import (
+    Residue,
+    gradient_columns,
+    grouped,
+    im2col,
+    output_extent,
+    residues,
+    ungrouped,
+)
 from accelsim.operations import Gemm, TensorFormats
 
 
@@ -107,24 +115,16 @@ class Conv2d(MatrixLayer):
             self.groups,
         )  # fmt: skip
 
-    def _group(self, array: Array, group: int) -> Array:
-        """The channels (last axis) of one group."""
-        width = array.shape[-1] // self.groups
-        return array[..., group * width : (group + 1) * width]
-
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         inputs = chip.activation(site.name, x)
         weight = chip.weight(site.name, self.weight_shape(site))
         chip.keep(site.name, "inputs", inputs)
         chip.keep(site.name, "weight", weight)
         gemm = self.forward_gemm(site, len(x), chip.formats(site.name))
-        parts = []
-        for group in range(self.groups):
-            columns = im2col(self._group(inputs.array, group), self.kernel, self.stride, self.edge)
-            kernel = self._group(weight.array, group).reshape(gemm.k, gemm.n)
-            parts.append(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernel)))
-        y = _joined(parts).reshape(len(x), *self.output_shape(site))
-        return self.add_bias(site, y, chip)
+        columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
+        kernels = grouped(weight.array, self.groups)
+        y = ungrouped(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernels)))
+        return self.add_bias(site, y.reshape(len(x), *self.output_shape(site)), chip)
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         self.bias_backward(site, dy, chip)
@@ -141,12 +141,10 @@ class Conv2d(MatrixLayer):
     def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
         inputs = chip.kept(site.name, "inputs")
         gemm = self.update_gemm(site, len(dy.array), chip.formats(site.name))
-        parts = []
-        for group in range(self.groups):
-            columns = im2col(self._group(inputs.array, group), self.kernel, self.stride, self.edge)
-            gradient = self._group(dy.array, group).reshape(gemm.k, gemm.n)
-            parts.append(chip.multiply(gemm, inputs.rearranged(columns.T), dy.rearranged(gradient)))
-        chip.add_gradient(site.name, "weight", _joined(parts).reshape(self.weight_shape(site)))
+        columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
+        gradient = grouped(dy.array, self.groups)
+        dw = chip.multiply(gemm, inputs.rearranged(columns.swapaxes(-1, -2)), dy.rearranged(gradient))
+        chip.add_gradient(site.name, "weight", ungrouped(dw).reshape(self.weight_shape(site)))
 
     def _input_gradient(
         self, site: Site, gemm: Gemm, classes: tuple[Residue, Residue], dy: Operand, dx: F32, chip: Executor
@@ -154,16 +152,18 @@ class Conv2d(MatrixLayer):
         down, across = classes
         weight = chip.kept(site.name, "weight")
         taps = weight.array[down.offset :: self.stride, across.offset :: self.stride]
-        parts = []
-        for group in range(self.groups):
-            columns = gradient_columns(self._group(dy.array, group), down, across)
-            kernel = np.swapaxes(self._group(taps, group), 2, 3).reshape(gemm.k, gemm.n)
-            parts.append(chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(kernel)))
+        columns = gradient_columns(dy.array, down, across, self.groups)
+        product = chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(self._turned(taps)))
         shape = (len(dx), down.inputs, across.inputs, dx.shape[3])
-        dx[:, down.first_input :: self.stride, across.first_input :: self.stride] = _joined(parts).reshape(
-            shape
-        )
+        positions = dx[:, down.first_input :: self.stride, across.first_input :: self.stride]
+        positions[...] = ungrouped(product).reshape(shape)
 
+    def _turned(self, taps: Array) -> Array:
+        """(taps down, across, c / groups, channels) as what dL/dy is multiplied by, or a stack of them.
 
-def _joined(parts: list[F32]) -> F32:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        K runs over (tap row, tap column, output channel).
+        """
+        down, across, inputs, channels = taps.shape
+        split = taps.reshape(down, across, inputs, self.groups, channels // self.groups)
+        stack = split.transpose(3, 0, 1, 4, 2).reshape(self.groups, -1, inputs)
+        return stack[0] if self.groups == 1 else stack

@@ -42,7 +42,7 @@ def output_extent(extent: int, kernel: int, stride: int, padding: int) -> int:
     return (extent + 2 * padding - kernel) // stride + 1
 
 
-def im2col(images: Array, kernel: int, stride: int, padding: int) -> Array:
+def im2col(images: Array, kernel: int, stride: int, padding: int, groups: int = 1) -> Array:
     """Windows of images as rows.
 
     Parameters
@@ -51,19 +51,19 @@ def im2col(images: Array, kernel: int, stride: int, padding: int) -> Array:
 
     Returns
     -------
-    (n * oh * ow, kernel * kernel * c), columns ordered (tap row, tap column, channel).
+    (n * oh * ow, kernel * kernel * c), columns ordered (tap row, tap column, channel); of several groups
+    of channels a stack (groups, n * oh * ow, kernel * kernel * c / groups).
     """
     n, height, width, channels = images.shape
     rows = output_extent(height, kernel, stride, padding)
     cols = output_extent(width, kernel, stride, padding)
-    if kernel == 1 and stride == 1 and padding == 0:
+    if kernel == 1 and stride == 1 and padding == 0 and groups == 1:
         return images.reshape(n * rows * cols, channels)
-    padded = _padded(images, (padding, padding), (padding, padding))
-    view = _windows(padded, (rows, cols), (kernel, kernel), stride)
-    return view.reshape(n * rows * cols, kernel * kernel * channels)
+    padded = _padded(images, (padding, padding), (padding, padding), groups)
+    return _matrices(_windows(padded, (rows, cols), (kernel, kernel), stride), groups)
 
 
-def gradient_columns(dy: Array, down: Residue, across: Residue) -> Array:
+def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1) -> Array:
     """Windows of dL/dy for one pair of residue classes, as rows.
 
     Parameters
@@ -73,18 +73,38 @@ def gradient_columns(dy: Array, down: Residue, across: Residue) -> Array:
     Returns
     -------
     (n * inputs down * inputs across, taps down * taps across * c): row i holds, for tap j, the
-    output position quotient(i) - j, or zero outside the image.
+    output position quotient(i) - j, or zero outside the image. Of several groups a stack as in `im2col`.
     """
-    n, height, width, channels = dy.shape
+    _, height, width, _ = dy.shape
     top, bottom = _margins(down, height)
     left, right = _margins(across, width)
-    padded = _padded(dy, (top, bottom), (left, right))
+    padded = _padded(dy, (top, bottom), (left, right), groups)
     start = padded[
         :, top + down.first_quotient - down.taps + 1 :, left + across.first_quotient - across.taps + 1 :
     ]
     view = _windows(start, (down.inputs, across.inputs), (down.taps, across.taps), 1)
-    flipped = view[:, :, :, ::-1, ::-1, :]
-    return flipped.reshape(n * down.inputs * across.inputs, down.taps * across.taps * channels)
+    return _matrices(view[:, :, :, ::-1, ::-1, :], groups)
+
+
+def grouped(array: Array, groups: int) -> Array:
+    """(..., c) as a matrix (rows, c), or a stack of one for each group of channels.
+
+    Each matrix of a stack (groups, rows, c / groups) lies transposed in memory: groups are narrow, and so
+    neighbours lie together.
+    """
+    channels = array.shape[-1]
+    if groups == 1:
+        return array.reshape(-1, channels)
+    by_channel = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    return by_channel.reshape(groups, channels // groups, -1).swapaxes(1, 2)
+
+
+def ungrouped(stack: Array) -> Array:
+    """(rows, c) of what `grouped` gives: the groups' channels beside each other."""
+    if stack.ndim == 2:
+        return stack
+    groups, rows, width = stack.shape
+    return stack.transpose(1, 0, 2).reshape(rows, groups * width)
 
 
 def _margins(residue: Residue, extent: int) -> tuple[int, int]:
@@ -93,11 +113,16 @@ def _margins(residue: Residue, extent: int) -> tuple[int, int]:
     return max(before, 0), max(after, 0)
 
 
-def _padded(images: Array, rows: tuple[int, int], cols: tuple[int, int]) -> Array:
-    if not any((*rows, *cols)):
+def _padded(images: Array, rows: tuple[int, int], cols: tuple[int, int], groups: int) -> Array:
+    """Images with zeros around them; of several groups, channel by channel in memory."""
+    if not any((*rows, *cols)) and groups == 1:
         return images
     n, height, width, channels = images.shape
-    padded = np.zeros((n, height + sum(rows), width + sum(cols), channels), images.dtype)
+    shape = (n, height + sum(rows), width + sum(cols))
+    if groups == 1:
+        padded = np.zeros((*shape, channels), images.dtype)
+    else:
+        padded = np.moveaxis(np.zeros((channels, *shape), images.dtype), 0, -1)
     padded[:, rows[0] : rows[0] + height, cols[0] : cols[0] + width] = images
     return padded
 
@@ -108,3 +133,15 @@ def _windows(images: Array, positions: tuple[int, int], taps: tuple[int, int], s
     shape = (images.shape[0], *positions, *taps, images.shape[3])
     strides = (by_image, by_row * stride, by_col * stride, by_row, by_col, by_channel)
     return as_strided(images, shape, strides, writeable=False)
+
+
+def _matrices(windows: Array, groups: int) -> Array:
+    """Windows (n, down, across, taps down, taps across, c) as a matrix, or a stack like that of `grouped`."""
+    n, down, across, taps_down, taps_across, channels = windows.shape
+    positions, taps = n * down * across, taps_down * taps_across
+    if groups == 1:
+        return windows.reshape(positions, taps * channels)
+    width = channels // groups
+    split = windows.reshape(*windows.shape[:-1], groups, width)
+    by_group = split.transpose(5, 3, 4, 6, 0, 1, 2)
+    return by_group.reshape(groups, taps * width, positions).swapaxes(1, 2)
