@@ -11,6 +11,7 @@ from pathlib import Path
 from accelsim.errors import InputError
 from accelsim.storage import write_text
 from benchmarks.elements import element_rows, statistic_rows
+from benchmarks.mapping import mapping_rows
 from benchmarks.measuring import FULL, QUICK, Row, Size
 from benchmarks.networks import network_rows
 from benchmarks.peers import peer_rows
@@ -24,6 +25,7 @@ MEASUREMENTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "threads": thread_rows,
     "elements": element_rows,
     "statistics": statistic_rows,
+    "mapping": mapping_rows,
     "peers": peer_rows,
     "training": training_rows,
 }

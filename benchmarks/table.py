@@ -23,6 +23,7 @@ SECTIONS = {
     "threads": "Two threads against one, time on the clock",
     "elements": "Conversions, CPU time of one thread",
     "statistics": "Statistics of a tensor, CPU time of one thread",
+    "mapping": "Mappings of a whole training step, CPU time",
     "peers": "The same work by other packages, CPU time of one thread",
     "training": "Training, all threads, time on the clock",
 }

@@ -75,6 +75,18 @@ def test_a_pin_for_one_shape_leaves_the_others(tmp_path: Path, chip: Chip) -> No
     assert plans[gemm_of(60, 70, 50, "fc2")] == plan_gemm(GEMM, chip)
 
 
+def test_a_pin_for_one_shape_goes_before_one_for_all(tmp_path: Path, chip: Chip) -> None:
+    """Whichever stands first in the file: the pin without ``gemm`` is for the rest."""
+    special = ["  - layer: fc", "    phase: update", "    gemm: [60, 70, 50]", "    splits: {m: 4}"]
+    general = ["  - layer: fc", "    phase: update", "    splits: {n: 4}"]
+    for number, order in enumerate([special + general, general + special]):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text("\n".join(["mappings:", *order]) + "\n", encoding="utf-8")
+        planner = Planner(chip, pins=load_pins(path))
+        assert planner.plan(GEMM).splits == Splits(m=4)
+        assert planner.plan(gemm_of(60, 70, 51)).splits == Splits(n=4)
+
+
 def test_fewer_arrays_may_work(tmp_path: Path, chip: Chip) -> None:
     """A pin may leave arrays idle; the plan still knows how many there are."""
     plan = pinned(tmp_path, chip, "splits: {m: 3}").plan(GEMM)

@@ -88,8 +88,9 @@ class PinFile(_Part):
         return self._document.path.name
 
     def index_for(self, gemm: Gemm) -> int | None:
-        """The place of the pin that speaks of ``gemm``."""
-        return next((index for index, pin in enumerate(self.mappings) if pin.is_for(gemm)), None)
+        """The place of the pin that speaks of ``gemm``; one of its shape goes before one of all shapes."""
+        places = [index for index, pin in enumerate(self.mappings) if pin.is_for(gemm)]
+        return min(places, key=lambda index: self.mappings[index].gemm is None, default=None)
 
     def mistake(self, index: int, key: str, message: str) -> InputError:
         """An error at a key of one pin."""
