@@ -53,20 +53,24 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ProbeRecord]
     return path, probe("fp4_training", path, steps=3, command="accelsim probe")
 
 
-def test_looking_changes_no_bit(probed: tuple[Path, ProbeRecord]) -> None:
-    """The weights after three probed steps are those of three plain steps on the same samples."""
-    path, record = probed
-    chip, workload = load_chip("fp4_training"), load_workload(path)
+def plain_steps(path: Path, chip_name: str, batch: int, steps: int) -> tuple[str, float]:
+    """Digest of the weights after so many steps that nobody looks at, and the last one's loss."""
+    chip, workload = load_chip(chip_name), load_workload(path)
     recipe = load_recipe(chip.recipe)
     dataset, state = workload.source.load(), initial_state(workload)
     plain = ChipExecutor(Planner(chip), recipe, compile_program(workload, recipe).rules, state, workload.seed)
     x = prepared(dataset.train_x, workload, recipe)
-    for first in (0, 40, 80):
-        part = slice(first, first + 40)
+    for step in range(steps):
+        part = slice(step * batch, (step + 1) * batch)
         loss = forward_backward(plain, workload, x[part], dataset.train_y[part]).loss
         move_parameters(plain, workload, recipe, 0.0)
-    assert record.weight_digest == state.digest()
-    assert record.steps[-1].loss == loss
+    return state.digest(), loss
+
+
+def test_looking_changes_no_bit(probed: tuple[Path, ProbeRecord]) -> None:
+    """The weights after three probed steps are those of three plain steps on the same samples."""
+    path, record = probed
+    assert (record.weight_digest, record.steps[-1].loss) == plain_steps(path, "fp4_training", 40, 3)
 
 
 def test_a_step_of_16_bits_agrees_with_float32_and_four_bits_less(
@@ -102,6 +106,29 @@ def test_the_accumulator_loses_about_its_last_bit(probed: tuple[Path, ProbeRecor
     for product in record.products:
         assert product.error_rms is not None
         assert 2.0**-13 < product.error_rms < 2.0**-8, product
+
+
+STACKS = """\
+  - conv2d: {channels: 4, kernel: 3, stride: 2}
+  - conv2d: {channels: 4, kernel: 3, groups: 4}
+  - as_sequence
+  - linear: {features: 12}
+  - attention: {heads: 2}
+  - mean_positions
+  - linear: {features: 10}
+"""
+
+
+def test_groups_and_heads_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    """Every multiply-accumulate of the step is in the table, and looking at stacks changes no bit."""
+    path = write_workload(tmp_path, STACKS)
+    record = probe("fp16_training", path, steps=2, batch=3)
+    assert sum(one.macs for one in record.products) == record.macs_per_step
+    heads = {one.phase: one.products for one in record.products if one.layer == "attention1"}
+    assert heads == {"forward": 2 * 3 * 2, "backward": 4 * 3 * 2}
+    depthwise = [one.products for one in record.products if one.layer == "conv2d2"]
+    assert depthwise == [4, 4, 4]
+    assert (record.weight_digest, record.steps[-1].loss) == plain_steps(path, "fp16_training", 3, 2)
 
 
 def test_octaves_count_every_nonzero_value() -> None:

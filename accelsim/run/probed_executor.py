@@ -86,8 +86,11 @@ class ProbedExecutor(ChipExecutor):
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
         """The product as the chip makes it; on a sample of its rows, how far it is from the exact one."""
+        if self.probing and a.array.ndim == 3:  # each product of a stack by itself: the bits are the same
+            pairs = zip(a.array, b.array, strict=True)
+            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         result = super().multiply(gemm, a, b)
-        if self.probing and gemm.macs and a.array.ndim == 2:  # a stack comes here again, one by one
+        if self.probing and gemm.macs:
             note = self.products.setdefault((gemm.layer, gemm.phase), ProductNote())
             note.products += 1
             note.macs += gemm.macs // gemm.groups
