@@ -22,11 +22,14 @@ def codes(name: str, shape: tuple[int, int], seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest_even", "toward_zero", "format"])
+@pytest.mark.parametrize("readout", ["fixed16_4_12", "int8", "fp16"])
 @pytest.mark.parametrize("names", [("fixed16_4_12", "fixed16_4_12"), ("fixed16_2_14", "fixed16_6_10")])
-def test_the_bits_are_those_of_the_general_kernel(names: tuple[str, str], rounding: str) -> None:
+def test_the_bits_are_those_of_the_general_kernel(
+    names: tuple[str, str], readout: str, rounding: str
+) -> None:
     """Word for word the same random bits, saturation and rounding, for every shape."""
     for seed, (m, k, n) in enumerate([(3, 40, 5), (1, 1, 1), (7, 300, 2)]):
-        rule = oracle.Rule(4, 64, EXACT, rounding=rounding, readout="fixed16_4_12", seed=2**63 + seed)
+        rule = oracle.Rule(4, 64, EXACT, rounding=rounding, readout=readout, seed=2**63 + seed)
         a, b = codes(names[0], (m, k), seed), codes(names[1], (k, n), seed + 9)
         a[0] >>= 6  # small sums, that no row is saturated throughout
         found = exact_sums(Accumulation(**vars(rule)), matrix(a, names[0]), matrix(b, names[1]))

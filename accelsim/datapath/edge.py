@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from accelsim.datapath.block_kernels import hadamard16, multiply_blocks, quantise_blocks
 from accelsim.datapath.gemm import rule_of, scaled_product, stored_sums
 from accelsim.datapath.quantisers import scaled
+from accelsim.datapath.split_k import multiply_pieces
 from accelsim.mapping import Plan
 from accelsim.network import Operand
+from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.accumulation import OWN, Accumulation
 from accelsim.numerics.block_formats import BlockFormat, block_format, block_format_names
 from accelsim.numerics.formats import number_format
-from accelsim.numerics.general_kernel import accumulate_general
 from accelsim.numerics.quantise import largest_magnitude, round_to
 from accelsim.numerics.random_bits import random_words
 
@@ -174,8 +175,7 @@ def _block_sums(rule: Accumulation, a: Any, b: Any, group_is_exact: bool) -> tup
         out = np.empty((a.shape[0], b.shape[1]), np.float32)
         multiply_blocks(a, b, rule.lanes, min(rule.chunk, k), rule.piece(k), out)
         return out, "block_exact"
-    left, right = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b.T, np.float64)
-    return accumulate_general(rule, left, right, (_SINGLE, _SINGLE)), "general"
+    return multiply_pieces(rule, Matrix(a, _SINGLE), Matrix(b, _SINGLE))
 
 
 def _in_range(a: F32, b: F32, k: int) -> bool:

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT
+from accelsim.numerics.code_kernels import drawn_sums
+from accelsim.numerics.code_layouts import drawn_layout
 from accelsim.numerics.conversion import encode_array
 from accelsim.numerics.formats import NumberFormat
+from accelsim.numerics.quantise import codes_of
 from accelsim.numerics.random_bits import random_words
 
 _EXACT_INTEGERS = 2.0**53
@@ -34,9 +37,21 @@ def exact_sums(rule: Accumulation, a: Matrix, b: Matrix) -> NDArray[Any] | None:
     if not a.array.shape[1] * a.largest() * b.largest() < _EXACT_INTEGERS * unit:  # false for a NaN, too
         return None
     left, right = a.values().astype(np.float64), b.values().astype(np.float64)
-    sums = np.matmul(left, right)
-    words = _first_words(rule.seed, *sums.shape) if rule.rounding_used == "stochastic" else None
-    codes = encode_array(fmt, sums, rule.rounding_used, rule.overflow_used, words)
+    return _rounded(rule, fmt, np.matmul(left, right))
+
+
+def _rounded(rule: Accumulation, fmt: NumberFormat, sums: NDArray[np.float64]) -> NDArray[Any]:
+    """The sums as the format has them; there is one zero."""
+    if rule.rounding_used != "stochastic":
+        codes = codes_of(sums, fmt, rule.rounding_used, rule.overflow_used)
+        return np.asarray(fmt.decode(codes) + 0.0, rule.dtype)
+    layout = drawn_layout(fmt, rule.overflow_used)
+    if layout is not None and layout.kernel == "drawn_integers":
+        out = np.empty(sums.shape, rule.dtype)
+        drawn_sums(sums, layout.fields, layout.places[0], fmt.unit, np.uint64(rule.seed), out)
+        return out
+    words = _first_words(rule.seed, *sums.shape)
+    codes = encode_array(fmt, sums, "stochastic", rule.overflow_used, words)
     return np.asarray(fmt.decode(codes) + 0.0, rule.dtype)
 
 

@@ -115,6 +115,23 @@ def drawn_integers(values: Any, layout: Any, top: float, key: Any, first_word: A
 
 
 @kernel(parallel=True)
+def drawn_sums(sums: Any, layout: Any, top: float, step: float, seed: Any, out: Any) -> None:
+    """float64 (rows, cols) to whole numbers of ``step``: the values of the codes of `drawn_integers`.
+
+    The element in row i and column j takes word 0 of stream word(word(seed, i), j), as a sum of
+    `general_kernel` does.
+    """
+    lowest, largest, unit = layout[0], layout[1], layout[3]
+    for i in prange(sums.shape[0]):
+        row = word_at(seed, np.uint64(i))
+        for j in range(sums.shape[1]):
+            value: Any = sums[i, j]
+            draw = np.int64(word_at(word_at(row, np.uint64(j)), np.uint64(0)) >> np.uint64(32))
+            steps = (_with_32_bits(min(abs(value), top), unit, _SCALE) + draw) >> 32
+            out[i, j] = (max(-steps, lowest) if value < 0.0 else min(steps, largest)) * step
+
+
+@kernel(parallel=True)
 def drawn_powers(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> None:
     """Stochastic rounding to zero and powers of 2**r, r = 1, 2 or 4; the smallest power has code 1.
 
