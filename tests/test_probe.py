@@ -177,7 +177,7 @@ def test_the_record_reads_back_and_a_broken_one_says_why(
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="not the record of a probe: created"):
         read_probe(path)
-    with pytest.raises(InputError, match="cannot read the probe"):
+    with pytest.raises(InputError, match="cannot read the record of a probe"):
         read_probe(tmp_path / "none.json")
 
 

@@ -134,7 +134,7 @@ def test_a_row_reads_back_and_a_broken_one_says_why(tmp_path: Path) -> None:
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="not a row of an accuracy study: task"):
         read_row(path)
-    with pytest.raises(InputError, match="cannot read the row"):
+    with pytest.raises(InputError, match="cannot read a row of an accuracy study"):
         read_row(tmp_path / "none.json")
 
 

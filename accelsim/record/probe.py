@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from accelsim.errors import InputError
 from accelsim.operations import Phase
-from accelsim.record.schema import Count, EnergyRecord, Fraction, InputFile, PositiveCount, finite_or_none
+from accelsim.record.reading import read_part
+from accelsim.record.schema import Count, EnergyRecord, Fraction, Frozen, InputFile, Loss, PositiveCount
 
 PROBE_SCHEMA: Literal["accelsim.probe/1"] = "accelsim.probe/1"
 
-Figure = Annotated[float | None, BeforeValidator(finite_or_none)]
+Figure = Loss
 """A figure that is null where it is not defined (the cosine with a zero tensor) or not finite."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class ProbeStep(_Frozen):
+class ProbeStep(Frozen):
     """Loss and hits of one step, on the chip and in float32 with the same parameters and samples."""
 
     step: PositiveCount
@@ -29,7 +25,7 @@ class ProbeStep(_Frozen):
     float32_loss: Figure
 
 
-class AgreementRecord(_Frozen):
+class AgreementRecord(Frozen):
     """How far a tensor of the step is from what float32 arithmetic makes of the same step.
 
     ``forward``: the input of a layer; ``backward``: dL/dy as it arrives there; ``update``: dL/dW.
@@ -43,7 +39,7 @@ class AgreementRecord(_Frozen):
     gain: Figure
 
 
-class OperandRecord(_Frozen):
+class OperandRecord(Frozen):
     """A quantised operand: fractions saturated, flushed to zero and zero in all, its scale.
 
     ``octaves``: how many elements of the tensor, before it was quantised, have the exponent e (2**e <= |x| <
@@ -63,7 +59,7 @@ class OperandRecord(_Frozen):
     octaves: dict[int, Count]
 
 
-class ProductRecord(_Frozen):
+class ProductRecord(Frozen):
     """The products of one layer in one phase: shapes, kernel, and the error of accumulating them.
 
     ``error_rms``: root mean square of result minus exact sum of the same operands, over that of the exact
@@ -78,7 +74,7 @@ class ProductRecord(_Frozen):
     error_rms: Figure
 
 
-class ProbeRecord(_Frozen):
+class ProbeRecord(Frozen):
     """All that a probe saw in its last step, and the losses of all steps.
 
     ``host_seconds``: of the last step on the machine that simulated it, the float32 step and all measuring
@@ -115,11 +111,4 @@ def probe_text(record: ProbeRecord) -> str:
 
 def read_probe(path: Path) -> ProbeRecord:
     """Read a probe's record. Raises `InputError` for a file that is none."""
-    try:
-        return ProbeRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read the probe: {error.strerror}", str(path)) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"not the record of a probe: {key}: {first['msg']}", str(path)) from None
+    return read_part(ProbeRecord, path, "the record of a probe")

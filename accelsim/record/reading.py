@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from accelsim.errors import InputError, nearest
-from accelsim.record.schema import SCHEMA, RunRecord
+from accelsim.record.schema import SCHEMA, Frozen, RunRecord
+
+_Part = TypeVar("_Part", bound=Frozen)
 
 
 def record_text(record: RunRecord) -> str:
@@ -33,6 +35,18 @@ def read_record(path: str | Path) -> RunRecord:
         return RunRecord.model_validate(data)
     except ValidationError as error:
         raise InputError(_first_mistake(error), str(path)) from None
+
+
+def read_part(kind: type[_Part], path: Path, what: str) -> _Part:
+    """Read another record than a run's. Raises `InputError` with ``what`` for a file that is none."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {what}: {error.strerror}", str(path)) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"not {what}: {key}: {first['msg']}", str(path)) from None
 
 
 def _read_json(path: Path) -> Any:

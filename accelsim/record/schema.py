@@ -43,11 +43,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Loss = Annotated[float | None, BeforeValidator(finite_or_none)]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of a record: it cannot change, and a key it does not know is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class InputFile(_Frozen):
+class InputFile(Frozen):
     """A chip, workload or recipe as the run read it: its whole text and the SHA-256 of that text."""
 
     name: str
@@ -56,7 +58,7 @@ class InputFile(_Frozen):
     sha256: str
 
 
-class DatasetRecord(_Frozen):
+class DatasetRecord(Frozen):
     """The data set, by name and digest; its samples are not part of a record."""
 
     name: str
@@ -66,7 +68,7 @@ class DatasetRecord(_Frozen):
     license: str
 
 
-class MetricRecord(_Frozen):
+class MetricRecord(Frozen):
     """The figure that people judge a task by, on the test data; null when not finite."""
 
     name: str
@@ -78,7 +80,7 @@ class MetricRecord(_Frozen):
         return self.name != "accuracy"
 
 
-class EpochRecord(_Frozen):
+class EpochRecord(Frozen):
     """One epoch: mean losses (null when not finite), accuracies as fractions, seconds of the host.
 
     Accuracies are shares of all labels that count. Records of older versions have no ``metric``: theirs
@@ -96,7 +98,7 @@ class EpochRecord(_Frozen):
     metric: MetricRecord | None = None
 
 
-class TensorRecord(_Frozen):
+class TensorRecord(Frozen):
     """How one quantised tensor fared in one epoch: fractions saturated and flushed to zero, its scale.
 
     Against the tensor before quantisation: the ``cosine`` of the angle, and the ``gain`` (the quantised
@@ -115,7 +117,7 @@ class TensorRecord(_Frozen):
     exponents: tuple[tuple[int, int], ...] = ()
 
 
-class ActivityRecord(_Frozen):
+class ActivityRecord(Frozen):
     """What the operands of one layer and phase did in the observed step of one epoch.
 
     ``idle_products``: those with a zero operand. ``toggle_fraction``: of the operands' bits at the MACs'
@@ -136,7 +138,7 @@ class ActivityRecord(_Frozen):
     measured_mac_aj: Count
 
 
-class TrainingRecord(_Frozen):
+class TrainingRecord(Frozen):
     """What was learnt: the history, the digest of the final weights, the kernels that computed it."""
 
     epochs: tuple[EpochRecord, ...]
@@ -148,7 +150,7 @@ class TrainingRecord(_Frozen):
     activity: tuple[ActivityRecord, ...] = ()
 
 
-class EnergyRecord(_Frozen):
+class EnergyRecord(Frozen):
     """Energy by component, exact attojoules."""
 
     mac: Count
@@ -171,7 +173,7 @@ class EnergyRecord(_Frozen):
         return energy_aj
 
 
-class GemmRecord(_Frozen):
+class GemmRecord(Frozen):
     """One GEMM and the plan it ran by (see `accelsim.mapping.plan.Plan`)."""
 
     m: Count
@@ -189,7 +191,7 @@ class GemmRecord(_Frozen):
     array_cycles: Count
 
 
-class LayerRecord(_Frozen):
+class LayerRecord(Frozen):
     """One layer in one phase of one mini-batch: busy cycles of each resource, elapsed cycles, energy."""
 
     layer: str
@@ -217,7 +219,7 @@ class LayerRecord(_Frozen):
         return cycles
 
 
-class AreaRecord(_Frozen):
+class AreaRecord(Frozen):
     """Silicon of the whole chip, mm2."""
 
     mac_array_mm2: Positive
@@ -227,7 +229,7 @@ class AreaRecord(_Frozen):
     die_mm2: Positive
 
 
-class MemoryRecord(_Frozen):
+class MemoryRecord(Frozen):
     """DRAM footprint of training, bytes.
 
     ``peak_bytes`` is the fullest moment of a step, while ``peak_at`` (layer and phase) is at work;
@@ -252,7 +254,7 @@ class MemoryRecord(_Frozen):
         return self
 
 
-class CostRecord(_Frozen):
+class CostRecord(Frozen):
     """The price of one training step (one mini-batch): parts by layer and phase, and exact sums."""
 
     clock_mhz: Positive
@@ -287,7 +289,7 @@ class CostRecord(_Frozen):
         return self
 
 
-class SourceRecord(_Frozen):
+class SourceRecord(Frozen):
     """Where one physical number of the chip comes from."""
 
     key: str
@@ -297,7 +299,7 @@ class SourceRecord(_Frozen):
     evidence: Evidence
 
 
-class GridRecord(_Frozen):
+class GridRecord(Frozen):
     """Where the electricity comes from; ``battery_wh`` is that of a chip that runs on one.
 
     ``carbon_g_per_kwh`` in grams CO2 equivalent, ``price_per_kwh`` in ``currency``, both at the meter;
@@ -314,14 +316,14 @@ class GridRecord(_Frozen):
     sources: tuple[SourceRecord, ...]
 
 
-class SystemRecord(_Frozen):
+class SystemRecord(Frozen):
     """Chips that share each mini-batch; ``cost`` is that of each one, with ``batch_per_chip`` samples."""
 
     chips: PositiveCount
     batch_per_chip: PositiveCount
 
 
-class RunRecord(_Frozen):
+class RunRecord(Frozen):
     """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip."""
 
     schema_name: Literal["accelsim.run/1"] = Field(default=SCHEMA, alias="schema")

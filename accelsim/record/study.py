@@ -9,26 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from accelsim.errors import InputError
-from accelsim.record.schema import EnergyRecord, EpochRecord, RunRecord, TensorRecord
+from accelsim.record.reading import read_part
+from accelsim.record.schema import EnergyRecord, EpochRecord, Frozen, RunRecord, TensorRecord
 
 STUDY_SCHEMA: Literal["accelsim.study/1"] = "accelsim.study/1"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class InputDigest(_Frozen):
+class InputDigest(Frozen):
     """An input file: its name and the SHA-256 of its text."""
 
     name: str
     sha256: str
 
 
-class StudyRow(_Frozen):
+class StudyRow(Frozen):
     """One run: ``task`` trained on ``system`` with ``seed``.
 
     Cycles and energy are those of one training step, exact; ``tensors`` are those of the first and of the
@@ -106,11 +102,4 @@ def row_text(row: StudyRow) -> str:
 
 def read_row(path: Path) -> StudyRow:
     """Read a row back. Raises `InputError` for a file that is none."""
-    try:
-        return StudyRow.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read the row: {error.strerror}", str(path)) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"not a row of an accuracy study: {key}: {first['msg']}", str(path)) from None
+    return read_part(StudyRow, path, "a row of an accuracy study")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -61,14 +62,13 @@ class Step(_Keys):
         return rate
 
 
-class Cosine(_Keys):
-    """Half a cosine from ``initial`` to ``final`` over the whole run (Loshchilov and Hutter, ICLR 2017).
+class _Falling(_Keys, ABC):
+    """From ``initial`` to ``final`` over the whole run.
 
     In the first ``warmup_epochs`` the rate rises in a straight line from a tenth of ``initial`` (Goyal
-    et al., arXiv:1706.02677, section 2.2, warm up from a smaller rate); the cosine takes the rest.
+    et al., arXiv:1706.02677, section 2.2, warm up from a smaller rate); the fall takes the rest.
     """
 
-    schedule: Literal["cosine"]
     initial: Positive
     final: NotNegative = 0.0
     warmup_epochs: NotNegative = 0.0
@@ -77,7 +77,19 @@ class Cosine(_Keys):
         """Learning rate after ``epoch`` epochs (a fraction, below ``epochs``) of ``epochs``."""
         if epoch < self.warmup_epochs:
             return _warming(self.initial, epoch / self.warmup_epochs)
-        part = (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
+        return self._fallen((epoch - self.warmup_epochs) / (epochs - self.warmup_epochs))
+
+    @abstractmethod
+    def _fallen(self, part: float) -> float:
+        """The rate after ``part`` (0..1) of the fall."""
+
+
+class Cosine(_Falling):
+    """Half a cosine from ``initial`` to ``final`` over the whole run (Loshchilov and Hutter, ICLR 2017)."""
+
+    schedule: Literal["cosine"]
+
+    def _fallen(self, part: float) -> float:
         return self.final + (self.initial - self.final) * _half_cosine(part)
 
 
@@ -94,19 +106,12 @@ def _half_cosine(part: float) -> float:
     return (1.0 + x * (1.0 - total)) / 2.0
 
 
-class Linear(_Keys):
-    """A straight line from ``initial`` to ``final`` over the whole run, after a warm-up as in `Cosine`."""
+class Linear(_Falling):
+    """A straight line from ``initial`` to ``final``."""
 
     schedule: Literal["linear"]
-    initial: Positive
-    final: NotNegative = 0.0
-    warmup_epochs: NotNegative = 0.0
 
-    def at(self, epoch: float, epochs: int) -> float:
-        """Learning rate after ``epoch`` epochs (a fraction, below ``epochs``) of ``epochs``."""
-        if epoch < self.warmup_epochs:
-            return _warming(self.initial, epoch / self.warmup_epochs)
-        part = (epoch - self.warmup_epochs) / (epochs - self.warmup_epochs)
+    def _fallen(self, part: float) -> float:
         return self.initial + (self.final - self.initial) * part
 
 
