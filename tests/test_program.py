@@ -213,6 +213,17 @@ def test_16_bit_layers_convert_nothing() -> None:
     }
 
 
+@pytest.mark.parametrize("workload", ["fashion_cnn", "austen_gpt", "austen_lstm"])
+def test_only_what_a_recipe_narrows_is_converted(workload: str) -> None:
+    """INT2 in the forward pass alone: weights and activations become codes, gradients stay as they are."""
+    program = program_of(workload, "choi2019_int2")
+    functions = {each.function for work in program.works for each in work.vector_work}
+    assert {"activation_codes", "weight_codes", "output_scale"} <= functions
+    assert not functions & {"gradient_codes", "gradient_scale"}
+    written = {tensor.name for work in program.works for tensor in work.writes}
+    assert not {name for name in written if name.endswith((" codes (dx)", " codes (dW)"))}
+
+
 def test_batch_scales_work_and_not_parameters() -> None:
     """Twice the samples are twice the MACs and activations, with the same weights."""
     once, twice = program_of("fashion_cnn", batch=8), program_of("fashion_cnn", batch=16)

@@ -14,7 +14,7 @@ from accelsim.cli.study import command
 from accelsim.errors import InputError
 from accelsim.record.schema import EpochRecord
 from accelsim.record.study import StudyRow, read_row, row_text, study_row
-from accelsim.report.study_tables import StudyNames, cells, study_csv, study_markdown
+from accelsim.report.study_tables import Metric, StudyNames, cells, metric_called, study_csv, study_markdown
 from accelsim.run.study_plan import SHIPPED, StudyJob, jobs_of, load_study
 from accelsim.run.studying import finished_row, study_runs
 
@@ -156,3 +156,16 @@ def test_a_study_goes_on_where_it_was_and_redraws_from_its_rows(tmp_path: Path) 
     workload = Path(run.workload)
     workload.write_text(workload.read_text() + "# another text\n")
     assert finished_row(run) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("accuracy", Metric("accuracy, %", 100.0, 1, True)),
+        ("bits per character", Metric("bits per character", 1.0, 3, False)),
+        ("word error rate", Metric("word error rate, %", 100.0, 1, False)),
+    ],
+)
+def test_any_metric_has_its_figures(name: str, metric: Metric) -> None:
+    """A study may hold tasks of one's own: shares are percent, and only of accuracy is more better."""
+    assert metric_called(name) == metric

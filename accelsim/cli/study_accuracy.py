@@ -16,7 +16,7 @@ from accelsim.storage import write_text
 EXAMPLES = """\b
 Examples:
   accelsim study accuracy
-  accelsim study accuracy --task letters_mlp --system ibm2020_fp4
+  accelsim study accuracy --task letters --system ibm2020_fp4
   accelsim study accuracy my_study.yaml --out reports/my_study
   accelsim study accuracy --only-tables
 """

@@ -11,6 +11,11 @@ def has_codes(formats: TensorFormats) -> bool:
     return formats.activation != formats.storage
 
 
+def has_gradient_codes(formats: TensorFormats) -> bool:
+    """Whether gradients are converted; a recipe may narrow the forward pass alone."""
+    return formats.gradient_input != formats.storage or formats.gradient_weight != formats.storage
+
+
 def activation_codes(elements: int) -> VectorWork:
     """Clamp at both ends, scale, convert."""
     return VectorWork("activation_codes", elements, multiplies=1, compares=3)

@@ -210,11 +210,11 @@ class Heads:
         reads = [self._stream("dp", probabilities, storage), kept]
         writes: list[Tensor] = []
         for role, (name, count) in self._scaled(batch).items():
-            if role in coded:
+            if conversions.has_gradient_codes(formats[self._name(role)]):
                 vector += conversions.gradient_codes(count)
                 reads.append(self._stream(name, count, storage))
                 writes += [one for one, _ in self._gradients(role, batch, formats)]
-        if "query" not in coded:
+        if not conversions.has_gradient_codes(formats[self._name("query")]):
             writes.append(self._stream("dscores", probabilities, storage))
         for operand, (count, own) in coded.items():
             vector += [conversions.output_scale(count), conversions.activation_clip(count)]

@@ -217,9 +217,10 @@ class Lstm(ArrayLayer):
             tensor(site, "cell", cells, fmt, "saved"),
         ]
         writes = [tensor(state, "dgates", 4 * cells, fmt, "stream")]
+        if conversions.has_gradient_codes(formats):
+            vector += conversions.gradient_codes(4 * cells)
         if conversions.has_codes(formats):
-            vector += [*conversions.gradient_codes(4 * cells), conversions.output_scale(cells)]
-            vector.append(conversions.activation_clip(cells))
+            vector += [conversions.output_scale(cells), conversions.activation_clip(cells)]
             reads += conversions.kept_codes(state, cells, formats)[1:]
         return replace(
             vector_layer_work(self, site, "backward", vector, reads, writes),

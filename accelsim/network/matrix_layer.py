@@ -14,6 +14,7 @@ from accelsim.network.conversions import (
     activation_codes,
     gradient_codes,
     has_codes,
+    has_gradient_codes,
     output_scale,
     weight_work,
 )
@@ -85,9 +86,10 @@ class MatrixLayer(ArrayLayer):
         outputs = batch * math.prod(self.output_shape(site))
         low = has_codes(formats)
         works = [self._forward_work(site, batch, formats, inputs, outputs, low)]
-        conversion = gradient_codes(outputs) if low else []
-        dy = [tensor(site, "dy", outputs, formats.storage, "stream")] if low else []
-        codes = self._gradient_codes(site, formats, outputs) if low else []
+        narrowed = has_gradient_codes(formats)
+        conversion = gradient_codes(outputs) if narrowed else []
+        dy = [tensor(site, "dy", outputs, formats.storage, "stream")] if narrowed else []
+        codes = self._gradient_codes(site, formats, outputs) if narrowed else []
         if site.needs_input_gradient:
             works.append(self._backward_work(site, batch, formats, inputs, low, (conversion, dy, codes)))
             conversion, dy, codes = [], [], []

@@ -22,11 +22,11 @@ class Metric:
     higher_is_better: bool
 
 
-METRICS = {
-    "accuracy": Metric("accuracy, %", 100.0, 1, True),
-    "bits per character": Metric("bits per character", 1.0, 3, False),
-    "phoneme error rate": Metric("phoneme error rate, %", 100.0, 1, False),
-}
+def metric_called(name: str) -> Metric:
+    """Shares (accuracy and error rates) in percent, all else as it is; only of accuracy is more better."""
+    if name == "accuracy" or name.endswith("rate"):
+        return Metric(f"{name}, %", 100.0, 1, name == "accuracy")
+    return Metric(name, 1.0, 3, False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cell:
 def metric_of(row: StudyRow) -> Metric:
     """The metric of a run's task."""
     metric = row.epochs[-1].metric
-    return METRICS[metric.name if metric else "accuracy"]
+    return metric_called(metric.name if metric else "accuracy")
 
 
 def scores(row: StudyRow) -> list[float]:
@@ -69,7 +69,7 @@ def _score(epoch: EpochRecord) -> float:
     if epoch.metric is None:
         return 100.0 * epoch.test_accuracy
     value = epoch.metric.value
-    return math.nan if value is None else METRICS[epoch.metric.name].factor * value
+    return math.nan if value is None else metric_called(epoch.metric.name).factor * value
 
 
 def cells(rows: Sequence[StudyRow], names: StudyNames) -> dict[tuple[str, str], Cell]:
