@@ -34,6 +34,10 @@ class Operand:
         """The same numbers in another arrangement (im2col, a transpose, a slice)."""
         return replace(self, array=array)
 
+    def transposed(self) -> Operand:
+        """The matrix transposed, or each matrix of a stack."""
+        return self.rearranged(self.array.swapaxes(-1, -2))
+
 
 class VectorUnit(Protocol):
     """Functions of the vector unit: float32 inside, results rounded once to the storage format.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from accelsim.network import conversions
-from accelsim.network.executor import F32, Array, Executor, Operand
+from accelsim.network.executor import F32, Executor
 from accelsim.network.layer import Formats, Layer, Site, tensor, vector_layer_work
 from accelsim.operations import Gemm, LayerWork, Residence, Tensor, TensorFormats, VectorWork
 
@@ -120,7 +120,7 @@ class Heads:
         )
         batch = len(parts[0])
         first, second = self.forward_gemms(batch, self._formats(chip))
-        scores = chip.multiply(first, query, _transposed(key))
+        scores = chip.multiply(first, query, key.transposed())
         p = chip.vector.attention_softmax(scores, self.factor, self.causal)
         codes = chip.activation(self._name("probabilities"), p)
         chip.keep(self.site.name, "heads", (query, key, value, codes, p))
@@ -132,13 +132,13 @@ class Heads:
         batch = len(dy)
         for_p, for_value, for_query, for_key = self.backward_gemms(batch, self._formats(chip))
         narrow, wide = chip.gradients(self._name("probabilities"), self._split(dy))
-        dp = chip.multiply(for_p, narrow, _transposed(value))
+        dp = chip.multiply(for_p, narrow, value.transposed())
         dp = chip.activation_backward(self._name("probabilities"), dp)
-        dvalue = chip.multiply(for_value, _transposed(codes), wide)
+        dvalue = chip.multiply(for_value, codes.transposed(), wide)
         ds = chip.vector.attention_softmax_backward(dp, p, self.factor)
         narrow, wide = chip.gradients(self._name("query"), ds)
         dquery = chip.multiply(for_query, narrow, key)
-        dkey = chip.multiply(for_key, _transposed(query), wide).transpose(0, 2, 1)
+        dkey = chip.multiply(for_key, query.transposed(), wide).transpose(0, 2, 1)
         gradients = {"query": dquery, "key": dkey, "value": dvalue}
         return [
             self._joined(chip.activation_backward(f"{self.site.name}.{role}", gradient), batch)
@@ -224,9 +224,3 @@ class Heads:
 
     def _stream(self, name: str, elements: int, fmt: str) -> Tensor:
         return tensor(self.site, name, elements, fmt, "stream")
-
-
-def _transposed(operand: Operand) -> Operand:
-    """Each matrix of a stack transposed."""
-    array: Array = operand.array.transpose(0, 2, 1)
-    return operand.rearranged(array)

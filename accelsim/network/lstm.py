@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from accelsim.network import conversions
-from accelsim.network.executor import F32, Array, Executor, Operand
+from accelsim.network.executor import F32, Executor
 from accelsim.network.layer import Formats, Parameter, Shape, Site, tensor, vector_layer_work
 from accelsim.network.linear import Linear
 from accelsim.network.matrix_layer import ArrayLayer, joined
@@ -104,7 +104,7 @@ class Lstm(ArrayLayer):
         batch, positions, h = len(dy), site.input_shape[0], self.features
         state = self._state(site)
         steps: list[_Step] = chip.kept(site.name, "steps")
-        weight = _transposed(chip.kept(site.name, "weight"))
+        weight = chip.kept(site.name, "weight").transposed()
         handed = dy.reshape(batch, positions, self.directions, h)
         dgates = np.zeros((batch, positions, self.directions, 4 * h), dy.dtype)
         dhidden = dcell = np.zeros((self.directions, batch, h), dy.dtype)
@@ -127,7 +127,7 @@ class Lstm(ArrayLayer):
         state = self._state(site)
         _, wide = chip.gradients(state.name, _by_direction(dgates))
         gemm = self._update_gemm(site, len(dgates), chip.formats(state.name))
-        history = _transposed(chip.kept(site.name, "history"))
+        history = chip.kept(site.name, "history").transposed()
         chip.add_gradient(state.name, "weight", chip.multiply(gemm, history, wide))
 
     def _places(self, positions: int, step: int) -> list[int]:
@@ -253,9 +253,3 @@ def _by_direction(values: F32) -> F32:
     """(n, T, d, c) as (d, n * T, c)."""
     directions, channels = values.shape[2:]
     return np.ascontiguousarray(values.transpose(2, 0, 1, 3)).reshape(directions, -1, channels)
-
-
-def _transposed(operand: Operand) -> Operand:
-    """Each matrix of a stack transposed."""
-    array: Array = operand.array.transpose(0, 2, 1)
-    return operand.rearranged(array)

@@ -90,11 +90,6 @@ class Row(_Frozen):
         """Energy of the run, baseline / chip."""
         return self.baseline.run_j / self.chip.run_j
 
-    @property
-    def memory_ratio(self) -> float:
-        """Peak DRAM footprint, baseline / chip."""
-        return self.baseline.peak_bytes / self.chip.peak_bytes
-
 
 class Savings(_Frozen):
     """The whole study: how it was made, and its rows in the order of pairs and models."""

@@ -103,11 +103,6 @@ class Mapping:
         return (self.strip - 1) * self.shape.stride + self.shape.kernel
 
     @property
-    def array_filters(self) -> int:
-        """Filters in the array at once."""
-        return min(self.filters * self.sets, self.shape.filters)
-
-    @property
     def sample_blocks(self) -> int:
         """Blocks that the samples make."""
         return ceil_div(self.shape.samples, self.block_samples)

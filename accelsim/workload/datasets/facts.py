@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,11 +70,6 @@ class DataFacts:
     def output_shape(self) -> Shape:
         """Shape of one sample's logits, which the network must end in."""
         return (*self.targets, self.classes)
-
-    @property
-    def labels_per_sample(self) -> int:
-        """Number of labels of one sample, padding included."""
-        return math.prod(self.targets)
 
 
 @dataclass(frozen=True, eq=False)
