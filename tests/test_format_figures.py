@@ -141,7 +141,7 @@ def test_formats_that_cannot_be_drawn(tmp_path: Path, names: list[str], text: st
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["int4", "--out", "x"], "--out goes with --plot (see accelsim formats --help)"),
+        (["int4", "--out", "x"], "--out goes with --plot or --pictures (see accelsim formats --help)"),
         (["int4", "int8"], "Got unexpected extra argument (int8) (see accelsim formats --help)"),
     ],
 )

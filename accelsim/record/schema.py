@@ -112,8 +112,8 @@ class TensorRecord(Frozen):
     saturated: Fraction
     underflow: Fraction
     scale: Loss
-    cosine: float | None = None
-    gain: float | None = None
+    cosine: Loss = None
+    gain: Loss = None
     exponents: tuple[tuple[int, int], ...] = ()
 
 

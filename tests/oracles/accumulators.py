@@ -52,9 +52,11 @@ def split_mix(key: int, index: int) -> int:
 
 
 def fixed_bits(name: str) -> tuple[int, int] | None:
-    """(width, fraction bits) of ``int<N>`` and ``fixed<I>.<F>``; None for a floating-point format."""
+    """(width, fraction bits) of ``int<N>``, ``fixed<I>.<F>``, ``fixed16_<I>_<F>``, or None."""
     if name in LADDERS:
         return None
+    if name.startswith("fixed16_"):
+        return 16, int(name.rsplit("_", 1)[1])
     if name.startswith("int"):
         return int(name[3:]), 0
     integer, fraction = name.removeprefix("fixed").split(".")
