@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from accelsim.record.study import StudyRow
-from accelsim.report.drawing import axis_unit, image_bytes, new_figure, style
+from accelsim.report.drawing import axis_unit, image_bytes, new_figure, shortened, style
 from accelsim.report.figures import Images
 from accelsim.report.study_tables import StudyNames, cells, metric_of, scores
 
 _COLOURS = (
     "#7a8794", "#b3478f", "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#8c6d31", "#393b79",
-    "#ad494a", "#6b6ecf", "#31a354",
+    "#ad494a", "#6b6ecf", "#31a354", "#17becf", "#e377c2", "#bcbd22", "#1b2631", "#a65628", "#4daf4a",
+    "#984ea3", "#ff9896", "#aec7e8", "#c5b0d5",
 )  # fmt: skip
-_MARKERS = "osD^v<>PX*hp"
+_MARKERS = "osD^v<>PX*hp8dH"
 
 
 def study_images(rows: Sequence[StudyRow], names: StudyNames) -> Images:
@@ -26,6 +27,7 @@ def study_images(rows: Sequence[StudyRow], names: StudyNames) -> Images:
     }
     if any(tensor.role.startswith("gradient") for row in rows for tensor in row.tensors):
         drawings["gradients_by_layer"] = gradients_by_layer
+        drawings["gradient_cosines"] = gradient_cosines
     with style():
         return {name: image_bytes(draw(rows, names)) for name, draw in drawings.items()}
 
@@ -46,6 +48,7 @@ def learning_curves(rows: Sequence[StudyRow], names: StudyNames) -> Any:
                 low, high = [min(column) for column in columns], [max(column) for column in columns]
                 panel.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         panel.set_xlabel("epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
         _fit(panel, task, rows)
     _legend(figure, names, rows)
     return figure
@@ -69,7 +72,7 @@ def score_against_cost(rows: Sequence[StudyRow], names: StudyNames) -> Any:
             if cell.spread:
                 panel.errorbar(place, cell.mean, cell.spread, color=colour, linewidth=1.0, capsize=2)
         panel.set_xlabel(f"energy of the run, {unit} (mark's area: its time)")
-        panel.set_xlim(left=0)
+        panel.set_xlim(0, 1.08 * max(row.energy_joules for row in ours) / worth)
         _fit(panel, task, rows)
     _legend(figure, names, rows, marks=True)
     return figure
@@ -83,21 +86,52 @@ def gradients_by_layer(rows: Sequence[StudyRow], names: StudyNames) -> Any:
     tasks = _present(names.tasks, (row.task for row in rows if _gradients(row)))
     figure, panels = _grid(tasks, names, rows)
     for panel, task in zip(panels, tasks, strict=True):
+        layers = _layers(rows, task)
         for system in _present(names.systems, (row.system for row in rows if row.task == task)):
             row = next(one for one in rows if (one.task, one.system) == (task, system))
             shares = _gradients(row)
             colour, marker = _look(system, names)
-            places = range(1, len(shares) + 1)
+            places = [layers.index(one.layer) for one in shares]
             flushed = [100 * one.underflow for one in shares]
             panel.plot(places, flushed, color=colour, marker=marker, markersize=4, linewidth=1.2)
             full = [100 * one.saturated for one in shares]
             panel.plot(places, full, color=colour, linewidth=0.8, linestyle=":")
-        panel.set_xlabel("quantised layer, input to output")
+        _name_layers(panel, layers)
         panel.set_ylabel("% of gradients: to zero (dotted: at the top)")
         panel.set_ylim(0, 100)
         panel.set_title(names.tasks[task])
     _legend(figure, names, [row for row in rows if _gradients(row)], marks=True)
     return figure
+
+
+def gradient_cosines(rows: Sequence[StudyRow], names: StudyNames) -> Any:
+    """Cosine between each layer's gradient and what four bits made of it, in the last epoch, first seed."""
+    tasks = _present(names.tasks, (row.task for row in rows if _gradients(row)))
+    figure, panels = _grid(tasks, names, rows)
+    for panel, task in zip(panels, tasks, strict=True):
+        layers = _layers(rows, task)
+        for system in _present(names.systems, (row.system for row in rows if row.task == task)):
+            row = next(one for one in rows if (one.task, one.system) == (task, system))
+            seen = [one for one in _gradients(row) if one.cosine is not None]
+            colour, marker = _look(system, names)
+            places, values = [layers.index(one.layer) for one in seen], [one.cosine for one in seen]
+            panel.plot(places, values, color=colour, marker=marker, markersize=4, linewidth=1.2)
+        panel.set_ylabel("cosine of dL/dy with its codes")
+        _name_layers(panel, layers)
+    _legend(figure, names, [row for row in rows if _gradients(row)], marks=True)
+    return figure
+
+
+def _layers(rows: Sequence[StudyRow], task: str) -> list[str]:
+    """The task's quantised layers in forward order: those of the system that quantises most of them."""
+    return max(([one.layer for one in _gradients(row)] for row in rows if row.task == task), key=len)
+
+
+def _name_layers(panel: Any, layers: Sequence[str]) -> None:
+    """Names below the panel, every n-th where all would not fit."""
+    step = -(-len(layers) // 12)
+    panel.set_xticks(range(0, len(layers), step), [shortened(name, 12) for name in layers[::step]])
+    panel.tick_params(axis="x", rotation=60, labelsize=7)
 
 
 def _gradients(row: StudyRow) -> list[Any]:
