@@ -296,3 +296,10 @@ def test_mangled_chips_never_escape_as_another_error(tmp_path: Path) -> None:
             refusal = str(error)
         assert refusal.isprintable()
         assert refusal.startswith(f"{path}:")
+
+
+def test_a_quantity_that_is_almost_zero_is_refused(tmp_path: Path) -> None:
+    """What a duration is divided by must leave a duration that a float holds."""
+    path = edited(tmp_path, "value: 1000", "value: 1e-300")
+    with pytest.raises(InputError, match=r"clock_mhz\.value: must be at least 1e-9, got 1e-300"):
+        load_chip(path)

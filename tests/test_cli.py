@@ -72,6 +72,14 @@ def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Commands:" in capsys.readouterr().out
 
 
+def test_study_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """``accelsim study`` is no mistake: it lists the studies."""
+    assert shell.main(["study"]) == 0
+    text = capsys.readouterr().out
+    assert "accuracy  Train the tasks" in text
+    assert "savings " in text
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """``--version`` prints the version of the package."""
     assert shell.main(["--version"]) == 0
@@ -110,9 +118,18 @@ def test_quick_commands_load_nothing_heavy(words: list[str]) -> None:
             "unknown option '--sede' (did you mean '--seed'?); allowed: --batch,",
         ),
         (["run", "fp4_training"], "Missing argument 'WORKLOAD' (see accelsim run --help)"),
-        (["formats", "int4", "int8"], "Got unexpected extra argument (int8) (see accelsim formats --help)"),
+        (
+            ["study", "acuracy"],
+            "unknown command 'acuracy' (did you mean 'accuracy'?); allowed: accuracy, savings",
+        ),
+        (["formats", "int4", "int8"], "several NAMEs go with --plot; without it one is wanted, got 2 (see"),
+        (
+            ["run", "a", "b", "--epochs", "1.5"],
+            "Invalid value for '--epochs': '1.5' is not a whole number (see",
+        ),
+        (["estimate", "a", "b", "--pue", "x"], "Invalid value for '--pue': 'x' is not a number (see"),
         (["run", "a", "b", "--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1 (see"),
-        (["run", "a", "b", "--seed", "x"], "Invalid value for '--seed': 'x' is not a valid integer"),
+        (["run", "a", "b", "--seed", "x"], "Invalid value for '--seed': 'x' is not a whole number"),
         (["formats", "int9"], "unknown number format 'int9' (did you mean 'int8'?); allowed: bf16,"),
         (["formats", "fp32"], "fp32: a table of 2**32 codes is too long to list"),
         (["list", "chip"], "unknown kind 'chip' (did you mean 'chips'?); allowed: chips, datasets,"),

@@ -142,7 +142,10 @@ def test_formats_that_cannot_be_drawn(tmp_path: Path, names: list[str], text: st
     ("words", "text"),
     [
         (["int4", "--out", "x"], "--out goes with --plot or --pictures (see accelsim formats --help)"),
-        (["int4", "int8"], "Got unexpected extra argument (int8) (see accelsim formats --help)"),
+        (
+            ["int4", "int8"],
+            "several NAMEs go with --plot; without it one is wanted, got 2 (see accelsim formats --help)",
+        ),
     ],
 )
 def test_words_that_need_plot(capsys: pytest.CaptureFixture[Any], words: list[str], text: str) -> None:

@@ -205,7 +205,7 @@ def test_arrays_with_mistakes_are_named() -> None:
     [
         (["0", "1", "1"], "M must be at least 1, got 0"),
         (["1", "-7", "1"], "M, K and N must be at least 1, got -7 (see accelsim gemm --help)"),
-        (["1", "1", "x"], "Invalid value for 'N': 'x' is not a valid integer"),
+        (["1", "1", "x"], "Invalid value for 'N': 'x' is not a whole number"),
         (["1", "1"], "Missing argument 'N' (see accelsim gemm --help)"),
         (["100000"] * 3, "a GEMM of 100000 x 100000 x 100000 would need about 1,490.1 GiB of memory; at "),
         (["6000", "40000", "6000"], "a GEMM of 6000 x 40000 x 6000 would need about 20.6 GiB of memory"),

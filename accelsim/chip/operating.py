@@ -20,6 +20,10 @@ _CLOCK_SLACK = 1 + 1e-9
 """A clock read off a rounded voltage may pass its limit by this much."""
 
 
+_CLOCKS_MHZ = (1e-6, 1e6)
+"""Hertz to terahertz: outside, seconds and attojoules leave what a float holds."""
+
+
 def operating_at(chip: Chip, *, clock_mhz: float | None = None, voltage_v: float | None = None) -> Chip:
     """``chip`` at a clock, a voltage or both; without a clock, at the highest of the voltage.
 
@@ -32,8 +36,9 @@ def operating_at(chip: Chip, *, clock_mhz: float | None = None, voltage_v: float
     """
     if clock_mhz is None and voltage_v is None:
         return chip
-    if clock_mhz is not None and not 0 < clock_mhz <= 1e6:
-        raise InputError(f"must be above 0 and at most 1000000, got {clock_mhz:g}", "clock_mhz")
+    if clock_mhz is not None and not _CLOCKS_MHZ[0] <= clock_mhz <= _CLOCKS_MHZ[1]:
+        message = f"must be between {_CLOCKS_MHZ[0]:g} and {_CLOCKS_MHZ[1]:.0f}, got {clock_mhz:g}"
+        raise InputError(message, "clock_mhz")
     point = chip.operating_point
     if point is None:
         if voltage_v is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 Evidence = Literal["published", "measured", "derived", "estimated"]
 """How a number is known.
@@ -42,3 +42,11 @@ class PositiveQuantity(Quantity):
     """A physical number that cannot be zero."""
 
     value: float = Field(gt=0, le=1e9, allow_inf_nan=False, description="the number itself")
+
+    @field_validator("value")
+    @classmethod
+    def _is_no_rounding_error_of_zero(cls, value: float) -> float:
+        # what is divided by less (a clock, a bandwidth) leaves the range of a float
+        if value < 1e-9:
+            raise ValueError(f"must be at least 1e-9, got {value:g}")
+        return value

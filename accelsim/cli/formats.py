@@ -55,7 +55,7 @@ def command(names: tuple[str, ...], plot: bool, pictures: bool, out: Path | None
     if out is not None:
         raise click.UsageError("--out goes with --plot or --pictures")
     if len(names) > 1:
-        raise click.UsageError(f"Got unexpected extra argument ({names[1]})")
+        raise click.UsageError(f"several NAMEs go with --plot; without it one is wanted, got {len(names)}")
     if not names:
         _show_all(as_json)
     elif names[0] in block_format_names():

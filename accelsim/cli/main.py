@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from accelsim import __version__
+from accelsim.cli.options import unknown_command
 from accelsim.errors import InputError, nearest
 
 # No value of a chip is computed by a BLAS; starting its threads would cost a third of a check.
@@ -68,9 +69,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or tell which one was probably meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(
-                f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}; allowed: {', '.join(COMMANDS)}"
-            )
+            raise unknown_command(args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -161,5 +160,10 @@ def _usage_text(error: click.UsageError) -> str:
         allowed = sorted(name for name in [*names, "--help"] if name.startswith("--"))
         text = f"unknown option '{error.option_name}'{nearest(error.option_name, allowed)}; allowed: "
         text += ", ".join(allowed)
+    # Click's name of the type of a number with bounds is none that a user knows.
+    text = text.replace("a valid integer range", "a whole number").replace(
+        "a valid integer", "a whole number"
+    )
+    text = text.replace("a valid float", "a number")
     path = error.ctx.command_path if error.ctx else "accelsim"
     return f"{text.rstrip('.')} (see {path} --help)"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from accelsim.errors import nearest
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def unknown_command(given: str, commands: Collection[str]) -> click.UsageError:
+    """The mistake of a word that is none of a group's commands."""
+    return click.UsageError(
+        f"unknown command '{given}'{nearest(given, commands)}; allowed: {', '.join(commands)}"
+    )
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")

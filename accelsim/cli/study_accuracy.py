@@ -52,6 +52,9 @@ def accuracy(
 
     Runs that are kept already are not repeated, and a study that was stopped goes on where it was. Each run
     is one file in FOLDER/rows with the command that repeats it and the digest of its weights.
+
+    A PLAN is a YAML file: name, description, baseline; systems (chip, recipe, label) and tasks (workload,
+    epochs, label) by name; runs, each with its tasks, systems and seeds.
     """
     from accelsim.run.studying import do_runs, finished_row, study_runs
 

@@ -26,7 +26,7 @@ Examples:
     show_default=True,
     help="Where to write.",
 )
-@click.option("--model", "models", metavar="NAME", multiple=True, help="One of its models; default: all.")
+@click.option("--model", "models", metavar="NAME", multiple=True, help="Only this model (may be repeated).")
 @click.option(
     "--grid", metavar="NAME", default="world", show_default=True, help="Electricity of which place."
 )

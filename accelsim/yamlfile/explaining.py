@@ -152,11 +152,16 @@ def _missing_key(model: type[BaseModel], fault: _Fault) -> str:
     return f"{prefix}missing key '{key}'{meaning}"
 
 
+def _plain(bound: float) -> str:
+    """A whole number in full: 1048576, not 1.04858e+06."""
+    return str(int(bound)) if 1e6 <= abs(bound) < 1e15 and bound == int(bound) else f"{bound:g}"
+
+
 def _complaint(fault: _Fault) -> str:
     got = _got(fault.value)
     if fault.kind in _BOUNDS:
         name, words = _BOUNDS[fault.kind]
-        return f"must be {words} {fault.context[name]:g}, got {got}"
+        return f"must be {words} {_plain(fault.context[name])}, got {got}"
     if fault.kind == "too_long" and "list of" in wanted(fault.annotation):
         return f"must be {wanted(fault.annotation)}, got {fault.context['actual_length']}"
     if fault.kind in _LENGTHS:
