@@ -129,6 +129,15 @@ def test_stopped_run_resumes_to_the_same_weights(workload: str) -> None:
     assert [epoch.train_loss for epoch in resumed.epochs] == [epoch.train_loss for epoch in whole.epochs]
 
 
+@pytest.mark.usefixtures("workload")
+def test_a_shape_is_refused_before_anything_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hours of training are not promised for a workload that has no samples, and no folder is made."""
+    assert shell.main(["run", "fp4_training", "resnet50_imagenet", "--out", "o"]) == 2
+    told = "error: data: the workload gives only the shape of its data: it can be priced, not trained\n"
+    assert capsys.readouterr().err == told
+    assert not Path("o").exists()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 
 import pytest
 
+from accelsim.cli.main import main
 from accelsim.mapping.conventions import Convention, convention_cycles
 from accelsim.mapping.passes import ArrayShape, Share, input_stationary, weight_stationary
 from accelsim.mapping.plan import Dataflow
@@ -67,6 +69,23 @@ def test_our_unpipelined_stationary_passes_are_scale_sims() -> None:
         for count, dataflow in ((weight_stationary, DATAFLOWS[1]), (input_stationary, DATAFLOWS[2])):
             theirs = convention_cycles("scalesim", m, k, n, rows=8, cols=4, dataflow=dataflow)
             assert count(share, array).array_cycles == theirs
+
+
+def test_a_chip_for_inference_has_a_forward_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its gradients have no mode, so the phase is chosen; the rows are those of that phase alone."""
+    words = ["cycles", "tpu_v1", "alexnet_imagenet"]
+    assert main(words) == 2
+    assert (
+        "has no mode that multiplies uint8 x bf16; choose another --recipe or --phase"
+        in capsys.readouterr().err
+    )
+    assert main([*words, "--phase", "forward", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["phase"] for row in rows} == {"forward"}
+    assert (
+        sum(row["our_cycles"]["weight_stationary"] for row in rows[:-1])
+        == (rows[-1]["our_cycles"]["weight_stationary"])
+    )
 
 
 def test_an_empty_product_takes_no_time() -> None:

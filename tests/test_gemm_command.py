@@ -231,6 +231,18 @@ def test_a_wrong_phase() -> None:
         accelsim.gemm_report("fp4_training", 1, 1, 1, phase="forwards")  # type: ignore[arg-type]
 
 
+def test_a_recipe_of_blocks_asks_for_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    """A block format has no codes of its own; the message says where it came from, and other formats go."""
+    assert shell.main(["gemm", "mx_training", "3", "32", "2"]) == 2
+    assert "a_format: 'mxfp4' is a block format (recipe 'mxfp4'); a lone GEMM" in capsys.readouterr().err
+
+
+def test_exact_sums_are_said_to_be_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    """A chip with an exact accumulator rounds where a sum is read, not at every product."""
+    assert shell.main(["gemm", "eyeriss", "3", "5", "2"]) == 0
+    assert "exact sums; one rounding, to fp16, when they are read" in capsys.readouterr().out
+
+
 def test_json_is_whole_and_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     """--json holds plan, kernel, digest, error and cost, the same as the verb's record."""
     assert shell.main(["gemm", "fp4_training", "8", "64", "8", "--phase", "backward", "--json"]) == 0

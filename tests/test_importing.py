@@ -12,7 +12,7 @@ from plain_executor import PlainExecutor
 
 from accelsim.cli import main as shell
 from accelsim.errors import InputError
-from accelsim.importing import Training, import_file
+from accelsim.importing import OnnxChoice, Training, import_file
 from accelsim.network import Refit, Site
 from accelsim.program import compile_program, model_size
 from accelsim.recipe import load_recipe
@@ -195,6 +195,17 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, name: str, text: str, mes
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(message)):
         import_file(tmp_path / name)
+
+
+def test_options_of_onnx_go_with_no_other_file(tmp_path: Path) -> None:
+    """An option that would change nothing is a mistake, and so is a directory."""
+    (tmp_path / "net.csv").write_text(TOPOLOGY, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape("--size: goes with an ONNX file, not with net.csv")):
+        import_file(tmp_path / "net.csv", onnx=OnnxChoice({"a": 3}))
+    with pytest.raises(InputError, match=re.escape("--output: goes with an ONNX file, not with net.csv")):
+        import_file(tmp_path / "net.csv", onnx=OnnxChoice({}, "y"))
+    with pytest.raises(InputError, match="this is a directory; a file is wanted"):
+        import_file(tmp_path)
 
 
 def test_a_topology_that_is_no_text_is_told(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_sequence_models_load_with_their_parameters(
 ) -> None:
     """What is written is a workload that builds, each weight of the export once (one bias to a gate)."""
     path = tmp_path / "model.yaml"
-    choice = OnnxChoice({"sequence": 8})
+    choice = OnnxChoice({"sequence": 8} if build is models.encoder else {})
     path.write_text(import_file(build(tmp_path / "m.onnx"), onnx=choice).text, encoding="utf-8")
     assert model_size(load_workload(path)).parameters == parameters
 
@@ -283,6 +283,10 @@ def test_what_a_file_leaves_open_is_asked_for(tmp_path: Path) -> None:
     message = "input 'x': the size of axis 'sequence' is open; give it with --size sequence=N"
     with pytest.raises(InputError, match=re.escape(message)):
         import_file(path)
+    with pytest.raises(
+        InputError, match=re.escape("--size: unknown open axis 'sequenz' (did you mean 'sequence'?)")
+    ):
+        import_file(path, onnx=OnnxChoice({"sequence": 8, "sequenz": 9}))
     with pytest.raises(InputError, match=re.escape("unknown output 'logits'; allowed: v61")):
         import_file(path, onnx=OnnxChoice({"sequence": 8}, "logits"))
     b = Builder()

@@ -262,6 +262,18 @@ MISTAKES = [
         "overrides: [{weight: {format: fp8_e5m2_ibm, scale: sawb}}]\nhigh_precision",
         "overrides[0].weight.scale: 'sawb' needs int2, int4 or int8, but the format is fp8_e5m2_ibm",
     ),
+    (
+        "depth",
+        "high_precision",
+        "overrides: [{depth: [0.9, 0.1], weight: {format: int4, scale: sawb}}]\nhigh_precision",
+        "overrides[0].depth: must go from a lower to a higher number, got 0.9, 0.1",
+    ),
+    (
+        "loss_scale",
+        "master: fp32",
+        "master: fp32\nloss_scale: 1e300",
+        "loss_scale: must be at most 281474976710656, got 1e+300",
+    ),
     ("ties", "ties: up", "ties: even", "gradient.ties: must be one of up, down, got 'even'"),
     (
         "layers",
@@ -355,6 +367,15 @@ def test_precision_of_a_layer_overrides_the_recipe() -> None:
     recipe = load_recipe("ibm2020_fp4")
     changed = formats_of(recipe, *layers(first="low", plain="high", deep="low", last="low"))
     assert changed == [SIGNED, WIDE, SIGNED, UNSIGNED, SIGNED]
+
+
+def test_an_override_for_a_layer_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A misspelt layer would leave its rule unused, and train another system than the one written down."""
+    rule = "overrides: [{names: [linaer*], weight: {format: int4, scale: sawb}}]\nhigh_precision"
+    path = edited(tmp_path, ("high_precision", rule))
+    message = r"own\.yaml: overrides\[0\]\.names: unknown layer of the network 'linaer\*'.*allowed: .*linear1"
+    with pytest.raises(InputError, match=message):
+        accelsim.estimate("fp4_training", "letters_mlp", recipe=str(path))
 
 
 def test_a_transform_needs_blocks_on_both_operands(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from accelsim import api
 from accelsim.cli.options import batch_option, json_option, recipe_option
 from accelsim.cli.terminal import print_table
 from accelsim.mapping.conventions import CONVENTIONS, Convention
+from accelsim.operations import PHASES, Phase
 from accelsim.validation.cycles import CycleRow, cycle_rows
 
 EXAMPLES = """\b
 Examples:
   accelsim cycles fp16_training letters_mlp
   accelsim cycles fp16_training resnet18_cifar10 --batch 32 --convention ideal
+  accelsim cycles tpu_v1 alexnet_imagenet --phase forward
   accelsim cycles my_chip.yaml my_network.yaml --convention scalesim_printed --json
 """
 
@@ -33,11 +35,18 @@ _SHORT = {"output_stationary": "OS", "weight_stationary": "WS", "input_stationar
     show_default=True,
     help="Whose closed form to count by.",
 )
+@click.option("--phase", type=click.Choice(PHASES), help="Only this phase: forward for a chip for inference.")
 @recipe_option
 @batch_option
 @json_option
 def command(
-    chip: str, workload: str, convention: Convention, recipe: str | None, batch: int | None, as_json: bool
+    chip: str,
+    workload: str,
+    convention: Convention,
+    phase: Phase | None,
+    recipe: str | None,
+    batch: int | None,
+    as_json: bool,
 ) -> None:
     """Compute cycles of each GEMM of a training step of WORKLOAD on one array of CHIP, for each dataflow.
 
@@ -52,6 +61,7 @@ def command(
         api.load_recipe(recipe or loaded.recipe),
         loaded,
         convention,
+        [phase] if phase else PHASES,
     )
     if as_json:
         click.echo(json.dumps([_json(row) for row in rows], indent=1))

@@ -10,6 +10,7 @@ import click
 
 from accelsim import api
 from accelsim.cli.options import drawn_seed_option, json_option
+from accelsim.mapping import Plan
 from accelsim.operations import PHASES, Phase
 from accelsim.report import quantities
 from accelsim.report.drawing import COMPONENT_HUES
@@ -104,16 +105,23 @@ def _operand_rows(report: api.GemmReport) -> list[tuple[str, str]]:
 
 def _plan_rows(report: api.GemmReport) -> list[tuple[str, str]]:
     plan, counts = report.result.plan, report.cost.gemms[0].counts
-    group = (
-        f"{plan.lanes} products exactly, then a rounding" if plan.lanes > 1 else "a rounding every product"
-    )
     split = f"{plan.split} split over {plan.workers} arrays of {plan.rows} x {plan.cols} PEs"
     return [
         ("Dataflow", f"{plan.dataflow}, {split}"),
-        ("Order of additions", f"{group}; after {plan.chunk} the sum goes to the outer accumulator"),
+        ("Order of additions", _order_text(plan)),
         ("Tile in the scratchpads", f"{plan.tile_m} x {plan.tile_k} x {plan.tile_n}, {plan.loop_order}"),
         ("Passes", f"{counts.array_passes:,}"),
     ]
+
+
+def _order_text(plan: Plan) -> str:
+    """When a sum is rounded."""
+    if plan.accumulator == "exact":
+        return f"exact sums; one rounding, to {plan.readout}, when they are read"
+    lanes = (
+        f"{plan.lanes} products exactly, then a rounding" if plan.lanes > 1 else "a rounding every product"
+    )
+    return f"{lanes}; after {plan.chunk} the sum goes to the outer accumulator"
 
 
 def _error_rows(report: api.GemmReport) -> list[tuple[str, str]]:

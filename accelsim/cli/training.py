@@ -79,6 +79,8 @@ def make_job(
     settings: Settings,
 ) -> Job:
     """Estimate the run, which also finds the mistakes that only chip and workload together can have."""
+    if workload.data.origin is None:
+        workload.source.load()  # which says why there is nothing to train on, before anything is announced
     forecast = api.estimate(
         chip,
         workload,

@@ -121,6 +121,7 @@ def read_graph(path: Path, sizes: Mapping[str, int], output: str | None) -> Grap
     model = _load(onnx, path)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initializers]
+    _require_axes(inputs, sizes, path)
     for value in inputs:
         _fix_sizes(value, sizes, path)
     outputs = [value.name for value in model.graph.output]
@@ -159,6 +160,15 @@ def _load(onnx: Any, path: Path) -> Any:
     except Exception as error:  # protobuf raises its own kinds, by version
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise InputError(f"not an ONNX model that can be read: {reason}", str(path)) from None
+
+
+def _require_axes(inputs: Sequence[Any], sizes: Mapping[str, int], path: Path) -> None:
+    """A size for an axis that no input leaves open would change nothing."""
+    dims = [(axis, dim) for value in inputs for axis, dim in enumerate(value.type.tensor_type.shape.dim)]
+    open_axes = {dim.dim_param or str(axis) for axis, dim in dims if dim.dim_value <= 0}
+    for name in sizes:
+        if name not in open_axes:
+            raise unknown("open axis", name, open_axes, f"{path}: --size")
 
 
 def _fix_sizes(value: Any, sizes: Mapping[str, int], path: Path) -> None:

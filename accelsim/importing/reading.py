@@ -48,12 +48,16 @@ def import_file(
     """
     path, training = Path(path), training or Training()
     if not path.is_file():
-        raise InputError("no such file", str(path))
+        message = "this is a directory; a file is wanted" if path.is_dir() else "no such file"
+        raise InputError(message, str(path))
     if path.suffix == ".onnx":
         name, text, notes = onnx_workload(
             path, onnx or OnnxChoice(), training.batch, training.epochs, training.samples
         )
         return Imported(name, text, notes)
+    if onnx and (onnx.sizes or onnx.output is not None):
+        option = "--size" if onnx.sizes else "--output"
+        raise InputError(f"goes with an ONNX file, not with {path.name}", option)
     if path.suffix == ".csv":
         return _listed(path, read_topology(path), "SCALE-Sim topology", training)
     if path.suffix not in (".yaml", ".yml"):

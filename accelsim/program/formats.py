@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from accelsim.errors import InputError
+from fnmatch import fnmatchcase
+
+from accelsim.errors import InputError, unknown
 from accelsim.network import ArrayLayer, Conv2d, Leaf
 from accelsim.operations import TensorFormats
 from accelsim.recipe import Recipe, SiteRules
@@ -20,8 +22,10 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
     overrides, then its rules for all. Layers with weights are numbered from first to last; what has none
     stands where the layer before it does.
 
-    Raises `InputError` for a rule that does not go with another of the same site.
+    Raises `InputError` for a rule that does not go with another of the same site, and for an override whose
+    name is that of no layer.
     """
+    _check_names(leaves, recipe)
     weighty = [leaf.site.name for leaf in leaves if _has_weight(leaf)]
     found, number = {}, 0
     for leaf in leaves:
@@ -36,6 +40,17 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
             if not wide and leaf.layer.has_gemm:
                 _check_transform(site.name, low, recipe)
     return found
+
+
+def _check_names(leaves: list[Leaf], recipe: Recipe) -> None:
+    """An override for a layer that is not there is a misspelt one."""
+    known = {site.name for leaf in leaves for site in leaf.layer.sites(leaf.site)}
+    known |= {leaf.site.name for leaf in leaves}
+    for index, override in enumerate(recipe.overrides):
+        for pattern in override.names:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                where = f"{recipe.source_name}: overrides[{index}].names"
+                raise unknown("layer of the network", pattern, known, where)
 
 
 def _check_transform(site: str, rules: SiteRules, recipe: Recipe) -> None:

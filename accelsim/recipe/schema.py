@@ -7,7 +7,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from accelsim.operations import TensorFormats
 from accelsim.recipe.rules import ActivationRule, GradientRule, Keys, SiteRules, WeightRule
@@ -66,6 +66,13 @@ class Override(Keys):
     activation: ActivationRule | None = None
     gradient: GradientRule | None = None
 
+    @field_validator("depth")
+    @classmethod
+    def _goes_deeper(cls, depth: tuple[float, float]) -> tuple[float, float]:
+        if depth[0] > depth[1]:
+            raise ValueError(f"must go from a lower to a higher number, got {depth[0]:g}, {depth[1]:g}")
+        return depth
+
     @model_validator(mode="after")
     def _says_something(self) -> Override:
         if self.weight is None and self.activation is None and self.gradient is None:
@@ -93,7 +100,7 @@ class Recipe(Keys):
     master_rounding: Literal["stochastic", "nearest"] = Field(
         default="stochastic", description="how an update is rounded to a master format other than fp32"
     )
-    loss_scale: Annotated[float, Field(gt=0)] | DynamicLossScale = Field(
+    loss_scale: Annotated[float, Field(gt=0, le=2.0**48)] | DynamicLossScale = Field(
         default=1.0, description="factor on the loss before the backward pass"
     )
     weight: WeightRule

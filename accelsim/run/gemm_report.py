@@ -14,6 +14,7 @@ from accelsim.chip import Chip, load_chip
 from accelsim.cost import LayerCost, price_layer
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import Plan, plan_gemm
+from accelsim.numerics.block_formats import block_format_names
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.operations import PHASES, Gemm, LayerWork, Phase
 from accelsim.recipe import load_recipe
@@ -179,10 +180,13 @@ def _formats(
         "backward": (recipe.gradient.input_format, weight),
         "update": (activation, recipe.gradient.weight_format),
     }[phase]
-    return _named("a_format", a or default_a), _named("b_format", b or default_b)
+    return _named("a_format", a or default_a, recipe.name), _named("b_format", b or default_b, recipe.name)
 
 
-def _named(where: str, name: str | NumberFormat) -> NumberFormat:
+def _named(where: str, name: str | NumberFormat, recipe: str) -> NumberFormat:
+    if isinstance(name, str) and name in block_format_names():
+        message = f"'{name}' is a block format (recipe '{recipe}'); a lone GEMM takes one of single numbers"
+        raise InputError(message, where)
     try:
         return number_format(name)
     except InputError as error:

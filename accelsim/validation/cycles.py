@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from accelsim.chip import Chip, Mode
@@ -36,13 +36,21 @@ class CycleRow:
         return theirs, ours
 
 
-def cycle_rows(workload: Workload, recipe: Recipe, chip: Chip, convention: Convention) -> list[CycleRow]:
+def cycle_rows(
+    workload: Workload,
+    recipe: Recipe,
+    chip: Chip,
+    convention: Convention,
+    wanted: Collection[Phase] = PHASES,
+) -> list[CycleRow]:
     """Every GEMM of one training step on one array of ``chip``, then the sum of each phase.
 
+    ``wanted``: only these phases; a chip for inference has modes for the forward pass alone.
     Only compute cycles: memory, vector unit and the other arrays do not enter. ``stonne`` has a closed form
     for output stationary arrays alone. Raises `InputError` for a recipe the chip's MACs cannot execute.
     """
-    rows = [_row(gemm, chip, convention) for gemm in compile_program(workload, recipe).gemms]
+    gemms = compile_program(workload, recipe).gemms
+    rows = [_row(gemm, chip, convention) for gemm in gemms if gemm.phase in wanted]
     phases = [phase for phase in PHASES if any(row.phase == phase for row in rows)]
     return rows + [_sum([row for row in rows if row.phase == phase], phase) for phase in phases]
 
@@ -52,7 +60,7 @@ def _row(gemm: Gemm, chip: Chip, convention: Convention) -> CycleRow:
     if mode is None:
         raise InputError(
             f"layer '{gemm.layer}' ({gemm.phase}): chip '{chip.name}' has no mode that multiplies "
-            f"{gemm.a_format} x {gemm.b_format}; choose another --recipe"
+            f"{gemm.a_format} x {gemm.b_format}; choose another --recipe or --phase"
         )
     names: tuple[Dataflow, ...] = ("output_stationary", "weight_stationary", "input_stationary")
     known = names[:1] if convention == "stonne" else names
