@@ -12,7 +12,7 @@ from accelsim.errors import InputError, unknown
 ResourceKind = Literal["arch_configs", "workloads", "recipes", "grids"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_WORDS: dict[str, str] = {
+_WORDS: dict[ResourceKind, str] = {
     "arch_configs": "chip",
     "workloads": "workload",
     "recipes": "recipe",
@@ -88,5 +88,9 @@ def find_resource(kind: ResourceKind, name_or_path: str | Path) -> Path:
             raise InputError(f"no such file{hint}", text)
         return path
     if text not in names:
+        for other, word in _WORDS.items():
+            if other != kind and text in shipped(other):
+                message = f"'{text}' is the name of a shipped {word}; a {_WORDS[kind]} is wanted here"
+                raise InputError(message)
         raise unknown(_WORDS[kind], text, names)
     return resource_dir(kind) / f"{text}.yaml"

@@ -138,6 +138,10 @@ def test_quick_commands_load_nothing_heavy(words: list[str]) -> None:
             "unknown chip 'fp4_trainin' (did you mean 'fp4_training'?)",
         ),
         (
+            ["estimate", "fashion_cnn", "fp4_training"],
+            "'fp4_training' is the name of a shipped chip; a workload",
+        ),
+        (
             ["estimate", "fp4_training", "fashion_cn"],
             "unknown workload 'fashion_cn' (did you mean 'fashion_cnn'?)",
         ),

@@ -157,3 +157,14 @@ def test_mistakes_in_the_workload_are_found_first(
     assert printed.err.startswith(f"error: {text}")
     assert printed.err.count("\n") == 1
     assert not Path("o").exists()
+
+
+def test_a_run_that_diverges_says_so(workload: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even --quiet tells that the loss was lost: an accuracy alone would look like a bad recipe."""
+    Path(workload).write_text(WORKLOAD.replace("initial: 0.05", "initial: 1.0e+30"), encoding="utf-8")
+    assert shell.main(["run", "fp16_training", workload, "--out", "o", "--threads", "1", "-q"]) == 0
+    record = read_record("o/fp16_training/record.json")
+    assert record.training is not None
+    assert record.training.epochs[0].train_loss is None
+    told = "fp16_training: the training diverged: the loss is not a finite number from epoch 1 on."
+    assert told in capsys.readouterr().out.splitlines()

@@ -30,8 +30,23 @@ def show_result(records: Sequence[RunRecord]) -> None:
     print_table(header, rows, title=title(records), right=range(1, len(names) + 1))
     if compared and (differences := compare_records(*records).differences):
         click.echo(f"Not equal on both sides: {'; '.join(differences)}.")
+    if compared and names[0] == names[1]:
+        click.echo(f"Both chips are named '{names[0]}': the first is the chip, the second the baseline.")
+    for sentence in filter(None, map(_divergence_sentence, records)):
+        click.echo(sentence)
     for sentence in filter(None, map(activity_sentence, records)):
         click.echo(sentence)
+
+
+def _divergence_sentence(record: RunRecord) -> str:
+    """From which epoch on the loss was no number; empty for a run that learnt, or did not train."""
+    epochs = record.training.epochs if record.training else ()
+    lost = [epoch.epoch for epoch in epochs if epoch.train_loss is None]
+    if not lost:
+        return ""
+    return (
+        f"{record.chip.name}: the training diverged: the loss is not a finite number from epoch {lost[0]} on."
+    )
 
 
 def result_json(records: Sequence[RunRecord], files: Sequence[Path] = ()) -> str:
