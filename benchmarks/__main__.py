@@ -16,6 +16,7 @@ from benchmarks.measuring import FULL, QUICK, Row, Size
 from benchmarks.networks import network_rows
 from benchmarks.peers import peer_rows
 from benchmarks.products import square_rows, thread_rows
+from benchmarks.shares import share_rows
 from benchmarks.table import QUICK_WARNING, SECTIONS, environment, json_text, markdown, summary, text_line
 from benchmarks.training import training_rows
 
@@ -28,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "mapping": mapping_rows,
     "peers": peer_rows,
     "training": training_rows,
+    "shares": share_rows,
 }
 
 

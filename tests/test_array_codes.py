@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from thread_counts import with_one_and_two
 
 from accelsim.errors import InputError
-from accelsim.numerics import conversion, quantise
+from accelsim.numerics import code_kernels, conversion, quantise
 from accelsim.numerics.formats import NumberFormat, format_names, number_format
 from accelsim.numerics.ladder import ladder_of
 from accelsim.numerics.random_bits import random_words
@@ -189,3 +191,14 @@ def test_what_large_arrays_may_not_hold() -> None:
         number_format("int4").decode(codes)
     with pytest.raises(InputError, match="int4: codes are integers, got float32"):
         number_format("int4").decode(values)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("entries", [2, 4, 16])
+def test_short_tables_are_looked_up_by_comparisons(entries: int, dtype: Any) -> None:
+    """Every code finds its own entry, wherever it stands among others."""
+    table = np.arange(100, 100 + entries).astype(dtype)
+    codes = np.random.default_rng(entries).integers(0, entries, 1000).astype(np.uint8)
+    found = np.empty(codes.size, dtype)
+    code_kernels.look_up_nibbles(codes, table, found)
+    np.testing.assert_array_equal(found, table[codes])

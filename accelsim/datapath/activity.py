@@ -61,7 +61,7 @@ def observe(plan: Plan, a: Matrix, b: Matrix) -> Activity:
     (m, k), n = a.array.shape, b.array.shape[1]
     a_live, b_live = _live(a), _live(b)
     a_by_k, b_by_k = np.count_nonzero(a_live, axis=0), np.count_nonzero(b_live, axis=1)
-    busy = sum(int(rows) * int(cols) for rows, cols in zip(a_by_k, b_by_k, strict=True))
+    busy = int(np.dot(a_by_k.astype(np.int64), b_by_k.astype(np.int64)))
     still = {"weight_stationary": "b", "input_stationary": "a"}.get(plan.dataflow)
     streams = {
         name: _stream(operand, by_k, plan, transposed=name == "b", still=still == name)
@@ -89,7 +89,7 @@ def _stream(
 ) -> StreamActivity:
     fmt = operand.format
     elements = operand.array.size
-    zeros = elements - sum(int(count) for count in live_by_k)
+    zeros = elements - int(np.sum(live_by_k, dtype=np.int64))
     if still:
         return StreamActivity(elements, zeros, fmt.bits, 0, 0)
     rows = operand.array.T if transposed else operand.array

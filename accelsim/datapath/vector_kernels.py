@@ -84,6 +84,20 @@ def normalise_backward(
 
 
 @kernel(parallel=True)
+def positive_part(x: Any, y: Any) -> None:
+    """y = x where x > 0, else +0."""
+    for i in prange(x.size):
+        y[i] = x[i] if x[i] > np.float32(0.0) else np.float32(0.0)
+
+
+@kernel(parallel=True)
+def keep_where(x: Any, mask: Any, y: Any) -> None:
+    """y = x where the mask is set, else +0."""
+    for i in prange(x.size):
+        y[i] = x[i] if mask[i] else np.float32(0.0)
+
+
+@kernel(parallel=True)
 def max_pool(x: Any, size: int, stride: int, y: Any, places: Any) -> None:
     """Largest value of each window and its position in it (the first of equals)."""
     n, rows, cols, channels = y.shape

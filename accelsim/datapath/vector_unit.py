@@ -41,7 +41,9 @@ class ChipVectorUnit:
 
     def relu(self, x: F32) -> F32:
         """max(x, 0); zero comes out as +0."""
-        return np.where(x > 0, x, np.float32(0))
+        y = np.empty(x.shape, np.float32)
+        kernels.positive_part(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+        return y
 
     def relu6(self, x: F32) -> F32:
         """min(max(x, 0), 6); zero comes out as +0."""
@@ -67,7 +69,10 @@ class ChipVectorUnit:
 
     def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
         """dy where the mask is set, else 0."""
-        return np.where(mask, dy, np.float32(0))
+        y = np.empty(dy.shape, np.float32)
+        flat = np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(mask).reshape(-1)
+        kernels.keep_where(*flat, y.reshape(-1))
+        return y
 
     def batch_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32, F32]:
         """y, and per channel: mean, biased variance, 1/sqrt(variance + epsilon)."""

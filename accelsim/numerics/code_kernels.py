@@ -189,6 +189,34 @@ def look_up(codes: Any, table: Any, out: Any) -> None:
         out[i] = table[codes[i]]
 
 
+@kernel(parallel=True)
+def look_up_nibbles(codes: Any, table: Any, out: Any) -> None:
+    """`look_up` of at most 16 entries by comparisons, which run on many codes at once."""
+    t = np.zeros(16, out.dtype)
+    t[: table.size] = table
+    t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+    t8, t9, t10, t11, t12, t13, t14, t15 = t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15]
+    for i in prange(codes.size):
+        code = codes[i]
+        value = t0
+        value = t1 if code == 1 else value
+        value = t2 if code == 2 else value
+        value = t3 if code == 3 else value
+        value = t4 if code == 4 else value
+        value = t5 if code == 5 else value
+        value = t6 if code == 6 else value
+        value = t7 if code == 7 else value
+        value = t8 if code == 8 else value
+        value = t9 if code == 9 else value
+        value = t10 if code == 10 else value
+        value = t11 if code == 11 else value
+        value = t12 if code == 12 else value
+        value = t13 if code == 13 else value
+        value = t14 if code == 14 else value
+        value = t15 if code == 15 else value
+        out[i] = value
+
+
 @kernel()
 def largest_code(codes: Any) -> Any:
     """The largest of unsigned codes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from accelsim.errors import InputError
@@ -87,14 +88,14 @@ class NumberFormat:
     def __str__(self) -> str:
         return self.name
 
-    @property
+    @cached_property
     def code_dtype(self) -> np.dtype[Any]:
         """The narrowest of uint8, uint16, uint32 that holds a code."""
         import numpy as np
 
         return np.dtype(np.uint8 if self.bits <= 8 else np.uint16 if self.bits <= 16 else np.uint32)
 
-    @property
+    @cached_property
     def significand_bits(self) -> int:
         """Bits of the widest significand, hidden one included (an integer's magnitude bits)."""
         if self.kind in ("integer", "fixed"):
@@ -106,7 +107,7 @@ class NumberFormat:
         """The bit that negates a floating-point code (0 for an unsigned format)."""
         return 1 << (self.bits - 1) if self.signed else 0
 
-    @property
+    @cached_property
     def has_nan(self) -> bool:
         """Whether some code is not a number."""
         return self.specials != "none"
@@ -130,12 +131,12 @@ class NumberFormat:
             self.specials, ("saturate", "infinity", "nan")
         )
 
-    @property
+    @cached_property
     def max_value(self) -> float:
         """The largest finite value."""
         return magnitude(self, self.max_code)
 
-    @property
+    @cached_property
     def min_value(self) -> float:
         """The lowest finite value that a conversion gives (-8 for int4, 0 for an unsigned format)."""
         if not self.signed:
@@ -158,12 +159,12 @@ class NumberFormat:
         """The code of the smallest value above zero."""
         return 1 << self.fraction_bits if self.lowest_binade == "zero" else 1
 
-    @property
+    @cached_property
     def min_positive(self) -> float:
         """The smallest value above zero."""
         return magnitude(self, self.first_code)
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The largest power of two of which every finite value is an integer multiple."""
         if self.kind in ("integer", "fixed"):

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.numerics.code_kernels import look_up, used_codes
+from accelsim.numerics.code_kernels import look_up, look_up_nibbles, used_codes
 from accelsim.numerics.formats import NumberFormat
 from accelsim.numerics.packing import flat_buffer, in_buffer_order
+from accelsim.numerics.quantise import largest_magnitude
+
+_NIBBLE = 16  # codes of 4 bits
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Matrix:
         """The elements of ``table`` that the codes name, in the layout that the codes have."""
         flat = flat_buffer(self.array)
         found = np.empty(flat.size, table.dtype)
-        look_up(flat, table, found)
+        (look_up if len(table) > _NIBBLE else look_up_nibbles)(flat, table, found)
         return in_buffer_order(found, self.array)
 
     def largest(self, *, held: bool = False) -> float:
@@ -41,7 +44,7 @@ class Matrix:
         if self.array.size == 0:
             return 0.0
         if self.array.dtype == np.float32:
-            return float(max(self.array.max(), -self.array.min()))
+            return largest_magnitude(flat_buffer(self.array))
         table = value_table(self.format)
         if held or self.format.has_nan:
             used = np.zeros(256, np.bool_)

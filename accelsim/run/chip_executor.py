@@ -319,13 +319,16 @@ class ChipExecutor:
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         if self.activity is not None and self.training and not at_edge:
             self.activity.note(gemm, plan, a, b)
-        products_before = sum(self.state.kernels.values())
-        seed = int(random_words(self._sums_key, 1, products_before)[0])
+        seed = self._next_seed() if at_edge or "stochastic" in plan.rounding else 0
         product = edge_product if at_edge else scaled_product
         result, kernel = product(plan, a, b, self._recipe.storage, seed)
         self.last_kernel = kernel
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + products
         return result
+
+    def _next_seed(self) -> int:
+        """Of the random bits of a product, by its number in the run."""
+        return int(random_words(self._sums_key, 1, sum(self.state.kernels.values()))[0])
 
     def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
         if self.observed is not None and self.training:
