@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accelsim.datapath.vector_unit import ChipVectorUnit
+from accelsim.numerics import accumulate
 from benchmarks import __main__ as bench
-from benchmarks import elements, networks, peers, products
+from benchmarks import elements, networks, peers, products, shares
 from benchmarks.measuring import FULL, QUICK, Row, cpu_seconds, wall_seconds
 from benchmarks.networks import HEADS, RESNET_18, TRANSFORMER_BLOCK, Convolution, Linear
 from benchmarks.table import SECTIONS, cells, cpu_model, environment, json_text, markdown, summary, text_line
@@ -227,7 +229,35 @@ def test_a_quick_run_measures_every_section(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "bench.json").read_text("utf-8"))
-    assert {row["section"] for row in found["rows"]} == set(SECTIONS) - {"training"}
+    assert {row["section"] for row in found["rows"]} == set(SECTIONS) - {"training", "shares"}
     assert found["quick"] is True
     assert all(row["value"] is None or row["value"] > 0 for row in found["rows"])
     assert "a quick run" in (tmp_path / "bench.md").read_text("utf-8")
+
+
+def test_time_belongs_to_the_innermost_part() -> None:
+    """A part that calls another does not count the other's time; what is in no part is the rest."""
+    ticks = iter(range(100))
+    watch = shares.Stopwatch(lambda: float(next(ticks)))
+    inner = watch.measured(lambda: None, shares.GEMM)
+    watch.measured(inner, shares.PACKING)()
+    assert watch.stop() == {shares.REST: 2.0, shares.PACKING: 2.0, shares.GEMM: 1.0}
+    watch.restart()
+    assert watch.stop() == {shares.REST: 1.0}
+
+
+def test_parts_are_measured_and_left_as_they_were() -> None:
+    """Every function of the table exists, counts while it is measured, and is the old one afterwards."""
+    before, watch = accumulate.accumulate_general, shares.Stopwatch()
+    with shares.measured_parts(watch):
+        assert accumulate.accumulate_general is not before
+        ChipVectorUnit("fp32").relu(np.ones((100, 100), np.float32))
+    assert accumulate.accumulate_general is before
+    assert watch.stop()[shares.VECTOR] > 0
+
+
+def test_shares_add_up() -> None:
+    """Percent of the whole; the goal is set for all that is neither product, packing nor conversion."""
+    rows = list(shares._rows("case", {shares.GEMM: 6.0, shares.QUANTISERS: 1.0, shares.VECTOR: 3.0}))
+    assert [row.value for row in rows] == [60.0, 0.0, 10.0, 0.0, 30.0, 0.0, 30.0]
+    assert [row.verdict for row in rows] == [*[""] * 6, "missed"]
