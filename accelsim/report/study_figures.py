@@ -168,7 +168,7 @@ def _grid(tasks: Sequence[str], names: StudyNames, rows: Sequence[StudyRow]) -> 
         panel.set_ylabel(metric.label)
     inches = figure.get_size_inches()[1]
     figure.subplots_adjust(
-        left=0.6 / (3.2 * across + 0.4), right=0.985, top=1 - 0.85 / inches, bottom=0.5 / inches, wspace=0.3,
+        left=0.6 / (3.2 * across + 0.4), right=0.985, top=1 - 0.85 / inches, bottom=0.75 / inches, wspace=0.3,
         hspace=0.5,
     )  # fmt: skip
     return figure, panels[: len(tasks)]
