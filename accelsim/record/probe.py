@@ -40,7 +40,7 @@ class AgreementRecord(Frozen):
 
 
 class OperandRecord(Frozen):
-    """A quantised operand: fractions saturated, flushed to zero and zero in all, its scale.
+    """A quantised operand: fractions saturated and flushed to zero, its scale.
 
     ``octaves``: how many elements of the tensor, before it was quantised, have the exponent e (2**e <= |x| <
     2**(e + 1)), by e; ``cosine`` and ``gain`` compare it with the tensor before it was quantised.
@@ -49,10 +49,8 @@ class OperandRecord(Frozen):
     layer: str
     role: str
     format: str
-    elements: PositiveCount
     saturated: Fraction
     underflow: Fraction
-    zero: Fraction
     scale: Figure
     cosine: Figure
     gain: Figure

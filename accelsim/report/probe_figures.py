@@ -44,7 +44,7 @@ def probe_csv(record: ProbeRecord) -> str:
     """One line per layer and phase or operand: what was measured there; empty where it does not apply."""
     text = io.StringIO()
     columns = (
-        "layer", "what", "elements", "cosine", "gain", "saturated", "underflow", "zero", "scale",
+        "layer", "what", "elements", "cosine", "gain", "saturated", "underflow", "scale",
         "accumulation_error_rms", "kernel", "macs",
     )  # fmt: skip
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
@@ -60,15 +60,8 @@ def probe_csv(record: ProbeRecord) -> str:
             }
         )
     for operand in record.operands:
-        values = operand.model_dump(include={"layer", "elements", "cosine", "gain", "saturated", "underflow"})
-        writer.writerow(
-            {
-                **values,
-                "what": f"{operand.role} in {operand.format}",
-                "zero": operand.zero,
-                "scale": operand.scale,
-            }
-        )
+        values = operand.model_dump(include={"layer", "cosine", "gain", "saturated", "underflow", "scale"})
+        writer.writerow({**values, "what": f"{operand.role} in {operand.format}"})
     for product in record.products:
         writer.writerow(
             {

@@ -15,6 +15,7 @@ from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm
 from accelsim.run.chip_executor import ChipExecutor
 from accelsim.run.float_executor import Trace
+from accelsim.run.observing import Observer
 
 F32 = NDArray[np.float32]
 
@@ -34,27 +35,11 @@ class ProductNote:
     sampled: int = 0
 
 
-@dataclass
-class OperandNote:
-    """One quantised operand of a site, added up over the calls of a step."""
-
-    format: str
-    elements: int = 0
-    saturated: int = 0
-    flushed: int = 0
-    zeros: int = 0
-    scale: float = 1.0
-    product: float = 0.0
-    squares: float = 0.0
-    quantised_squares: float = 0.0
-    octaves: dict[int, int] | None = None
-
-
 class ProbedExecutor(ChipExecutor):
     """The chip's own executor, bit for bit; while ``probing`` it also notes what passes.
 
-    ``inputs`` and ``gradients_seen``: what every site was given, as in `FloatExecutor`. ``operands``: by
-    (site, role); ``products``: by (layer, phase).
+    ``inputs`` and ``gradients_seen``: what every site was given, as in `FloatExecutor`. ``observed``: what
+    quantisation did to them; ``products``: by (layer, phase).
     """
 
     probing = False
@@ -62,9 +47,9 @@ class ProbedExecutor(ChipExecutor):
     def start_probing(self) -> None:
         """Note everything from now on."""
         self.probing = True
+        self.observed = Observer()
         self.inputs: Trace = defaultdict(list)
         self.gradients_seen: Trace = defaultdict(list)
-        self.operands: dict[tuple[str, str], OperandNote] = {}
         self.products: dict[tuple[str, str], ProductNote] = {}
 
     def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
@@ -72,7 +57,6 @@ class ProbedExecutor(ChipExecutor):
         operand = super().activation(layer, x, remember=remember)
         if self.probing and remember:
             self.inputs[layer].append(x)
-            self._note_operand(layer, "activation", x, operand)
         return operand
 
     def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
@@ -80,8 +64,6 @@ class ProbedExecutor(ChipExecutor):
         pair = super().gradients(layer, dy)
         if self.probing:
             self.gradients_seen[layer].append(dy)
-            self._note_operand(layer, "gradient_input", dy, pair[0])
-            self._note_operand(layer, "gradient_weight", dy, pair[1])
         return pair
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
@@ -98,38 +80,6 @@ class ProbedExecutor(ChipExecutor):
             if not (isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)):
                 _note_error(note, a, b, result)
         return result
-
-    def _note_operand(self, layer: str, role: str, values: F32, operand: Operand) -> None:
-        if isinstance(operand, EdgeOperand):  # becomes codes at the array, by blocks
-            return
-        fmt = number_format(operand.format)
-        if fmt.bits > 8:
-            return
-        note = self.operands.setdefault((layer, role), OperandNote(operand.format, octaves={}))
-        decoded = fmt.decode(np.arange(1 << fmt.bits)).astype(np.float32)[operand.array]
-        live, wide = values != 0, values.astype(np.float64).reshape(-1)
-        note.elements += values.size
-        note.saturated += int(np.count_nonzero(np.abs(decoded) == fmt.max_value))
-        note.flushed += int(np.count_nonzero((decoded == 0) & live))
-        note.zeros += int(np.count_nonzero(decoded == 0))
-        note.scale = operand.scale
-        quantised = decoded.astype(np.float64).reshape(-1) * operand.scale
-        note.product += float(np.vdot(quantised, wide))
-        note.squares += float(np.vdot(wide, wide))
-        note.quantised_squares += float(np.vdot(quantised, quantised))
-        _count_octaves(note, values[live & np.isfinite(values)])
-
-
-def _count_octaves(note: OperandNote, values: F32) -> None:
-    """Add the exponents of nonzero values: e with 2**e <= |x| < 2**(e + 1)."""
-    assert note.octaves is not None
-    exponents = np.frexp(values)[1].astype(np.int64) - 1
-    if not exponents.size:
-        return
-    low = int(exponents.min())
-    for offset, count in enumerate(np.bincount(exponents - low)):
-        if count:
-            note.octaves[low + offset] = note.octaves.get(low + offset, 0) + int(count)
 
 
 def _note_error(note: ProductNote, a: Operand, b: Operand, result: F32) -> None:

@@ -23,7 +23,7 @@ from accelsim.recipe import Recipe
 from accelsim.record.probe import AgreementRecord, OperandRecord, ProbeRecord, ProbeStep, ProductRecord
 from accelsim.run.estimating import require_same_storage, resolve
 from accelsim.run.float_executor import FloatExecutor, Trace
-from accelsim.run.probed_executor import OperandNote, ProbedExecutor, ProductNote
+from accelsim.run.probed_executor import ProbedExecutor, ProductNote
 from accelsim.run.recording import cost_of_step, input_file, versions
 from accelsim.run.state import initial_state
 from accelsim.run.step import forward_backward, move_parameters, prepared
@@ -125,7 +125,7 @@ class _Probe:
         return {
             "steps": tuple(losses),
             "agreement": agreement,
-            "operands": tuple(_operand(key, note) for key, note in self._chip.operands.items()),
+            "operands": tuple(_operands(self._chip)),
             "products": tuple(_product(key, note) for key, note in self._chip.products.items()),
             "host_seconds": seconds,
             "weight_digest": self._state.digest(),
@@ -174,21 +174,11 @@ def _cosine_and_gain(product: float, squares: float, reference: float) -> tuple[
     return product / math.sqrt(squares * reference), product / reference
 
 
-def _operand(key: tuple[str, str], note: OperandNote) -> OperandRecord:
-    cosine, gain = _cosine_and_gain(note.product, note.quantised_squares, note.squares)
-    return OperandRecord(
-        layer=key[0],
-        role=key[1],
-        format=note.format,
-        elements=note.elements,
-        saturated=note.saturated / note.elements,
-        underflow=note.flushed / note.elements,
-        zero=note.zeros / note.elements,
-        scale=note.scale,
-        cosine=cosine,
-        gain=gain,
-        octaves=dict(sorted((note.octaves or {}).items())),
-    )
+def _operands(chip: ProbedExecutor) -> Iterator[OperandRecord]:
+    """What the chip's observer saw of each quantised operand."""
+    for row in chip.observed.rows() if chip.observed else ():
+        octaves = dict(row.pop("exponents"))
+        yield OperandRecord(format=getattr(chip.formats(row["layer"]), row["role"]), octaves=octaves, **row)
 
 
 def _product(key: tuple[str, str], note: ProductNote) -> ProductRecord:
