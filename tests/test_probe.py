@@ -149,6 +149,12 @@ def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
         probe("fp4_training", shape_only, data=path.parent / "digits.npz")
 
 
+def test_a_batch_of_more_than_all_samples_is_refused() -> None:
+    """16,000 letters make no mini-batch of a million."""
+    with pytest.raises(InputError, match=r"must be at most the 16000 training samples, got 1000000"):
+        probe("fp4_training", "letters_mlp", batch=1_000_000)
+
+
 def test_a_recipe_of_other_16_bit_numbers_is_refused() -> None:
     """A chip whose vector unit writes DLFloat16 cannot compute in bf16: it would round twice."""
     with pytest.raises(

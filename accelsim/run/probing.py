@@ -21,7 +21,7 @@ from accelsim.operations import Phase
 from accelsim.program import Program, compile_program
 from accelsim.recipe import Recipe
 from accelsim.record.probe import AgreementRecord, OperandRecord, ProbeRecord, ProbeStep, ProductRecord
-from accelsim.run.estimating import require_same_storage, resolve
+from accelsim.run.estimating import require_a_batch, require_same_storage, resolve
 from accelsim.run.float_executor import FloatExecutor, Trace
 from accelsim.run.probed_executor import ProbedExecutor, ProductNote
 from accelsim.run.recording import cost_of_step, input_file, versions
@@ -65,6 +65,7 @@ def probe(
         raise InputError(f"must be at least 1, got {steps}", "steps")
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, seed=seed)
+    require_a_batch(workload)
     require_same_storage(chip, recipe)
     program = compile_program(workload, recipe)
     planner = Planner(chip)
