@@ -40,7 +40,8 @@ class FakeVerbs:
         self.stop_in: str | None = None
 
     def load_workload(self, name: str) -> Any:
-        return SimpleNamespace(name=name, description="a workload", epochs=8, batch=64, seed=1)
+        data = SimpleNamespace(origin="a data set")
+        return SimpleNamespace(name=name, description="a workload", epochs=8, batch=64, seed=1, data=data)
 
     def estimate(self, chip: Any, workload: Any, **options: Any) -> RunRecord:
         assert options.pop("command").startswith("accelsim ")

@@ -54,10 +54,6 @@ SUMS_ALLOWED = {
         "accelsim/run/float_executor.py",
         "multiply",
     ): "is the yardstick in float32; no bit of a chip's result follows",
-    (
-        "accelsim/run/probed_executor.py",
-        "_note_operand",
-    ): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probed_executor.py", "_note_error"): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probing.py", "_compared"): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probing.py", "probe"): "adds multiply-accumulates, which are integers",
