@@ -83,42 +83,45 @@ def gradients_by_layer(rows: Sequence[StudyRow], names: StudyNames) -> Any:
 
     Of the first seed; the gradient that enters the dL/dx product.
     """
-    tasks = _present(names.tasks, (row.task for row in rows if _gradients(row)))
-    figure, panels = _grid(tasks, names, rows)
-    for panel, task in zip(panels, tasks, strict=True):
-        layers = _layers(rows, task)
-        for system in _present(names.systems, (row.system for row in rows if row.task == task)):
-            row = next(one for one in rows if (one.task, one.system) == (task, system))
-            shares = _gradients(row)
-            colour, marker = _look(system, names)
-            places = [layers.index(one.layer) for one in shares]
-            flushed = [100 * one.underflow for one in shares]
-            panel.plot(places, flushed, color=colour, marker=marker, markersize=4, linewidth=1.2)
-            full = [100 * one.saturated for one in shares]
-            panel.plot(places, full, color=colour, linewidth=0.8, linestyle=":")
-        _name_layers(panel, layers)
+
+    def draw(panel: Any, layers: list[str], seen: list[Any], colour: str, marker: str) -> None:
+        places = [layers.index(one.layer) for one in seen]
+        flushed = [100 * one.underflow for one in seen]
+        panel.plot(places, flushed, color=colour, marker=marker, markersize=4, linewidth=1.2)
+        full = [100 * one.saturated for one in seen]
+        panel.plot(places, full, color=colour, linewidth=0.8, linestyle=":")
         panel.set_ylabel("% of gradients: to zero (dotted: at the top)")
         panel.set_ylim(0, 100)
-        panel.set_title(names.tasks[task])
-    _legend(figure, names, [row for row in rows if _gradients(row)], marks=True)
-    return figure
+
+    return _gradient_figure(rows, names, draw)
 
 
 def gradient_cosines(rows: Sequence[StudyRow], names: StudyNames) -> Any:
     """Cosine between each layer's gradient and what four bits made of it, in the last epoch, first seed."""
-    tasks = _present(names.tasks, (row.task for row in rows if _gradients(row)))
+
+    def draw(panel: Any, layers: list[str], seen: list[Any], colour: str, marker: str) -> None:
+        known = [one for one in seen if one.cosine is not None]
+        places, values = [layers.index(one.layer) for one in known], [one.cosine for one in known]
+        panel.plot(places, values, color=colour, marker=marker, markersize=4, linewidth=1.2)
+        panel.set_ylabel("cosine of dL/dy with its codes")
+
+    return _gradient_figure(rows, names, draw)
+
+
+def _gradient_figure(
+    rows: Sequence[StudyRow], names: StudyNames, draw: Callable[[Any, list[str], list[Any], str, str], None]
+) -> Any:
+    """A panel a task; ``draw`` adds what a system's first run saw: panel, layers, tensors, colour, marker."""
+    seeing = [row for row in rows if _gradients(row)]
+    tasks = _present(names.tasks, (row.task for row in seeing))
     figure, panels = _grid(tasks, names, rows)
     for panel, task in zip(panels, tasks, strict=True):
         layers = _layers(rows, task)
         for system in _present(names.systems, (row.system for row in rows if row.task == task)):
             row = next(one for one in rows if (one.task, one.system) == (task, system))
-            seen = [one for one in _gradients(row) if one.cosine is not None]
-            colour, marker = _look(system, names)
-            places, values = [layers.index(one.layer) for one in seen], [one.cosine for one in seen]
-            panel.plot(places, values, color=colour, marker=marker, markersize=4, linewidth=1.2)
-        panel.set_ylabel("cosine of dL/dy with its codes")
+            draw(panel, layers, _gradients(row), *_look(system, names))
         _name_layers(panel, layers)
-    _legend(figure, names, [row for row in rows if _gradients(row)], marks=True)
+    _legend(figure, names, seeing, marks=True)
     return figure
 
 

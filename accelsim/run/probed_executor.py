@@ -32,7 +32,6 @@ class ProductNote:
     kernel: str = ""
     error_squares: float = 0.0
     exact_squares: float = 0.0
-    sampled: int = 0
 
 
 class ProbedExecutor(ChipExecutor):
@@ -91,7 +90,6 @@ def _note_error(note: ProductNote, a: Operand, b: Operand, result: F32) -> None:
     finite = np.isfinite(error)
     note.error_squares += float(np.vdot(error[finite], error[finite]))
     note.exact_squares += float(np.vdot(exact[finite], exact[finite]))
-    note.sampled += int(np.count_nonzero(finite))
 
 
 def _values(operand: Operand, array: NDArray[Any]) -> NDArray[np.float64]:
