@@ -42,11 +42,29 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The images behind a convolution's forward GEMM, for arrays that slide kernels over them.
+
+    A row of A is a ``kernel`` x ``kernel`` window of a sample's (``rows_in``, ``cols_in``) image, moved by
+    ``stride``; there are ``rows_out`` x ``cols_out`` of them, and K is the taps times the channels.
+    """
+
+    samples: int
+    rows_in: int
+    cols_in: int
+    rows_out: int
+    cols_out: int
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Gemm:
     """``groups`` independent products (m, k) x (k, n) -> (m, n) of one layer in one phase.
 
     ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
     reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
+    ``window``: of a convolution's forward product.
     """
 
     layer: str
@@ -60,6 +78,7 @@ class Gemm:
     b: Tensor
     out: Tensor
     groups: int = 1
+    window: Window | None = None
 
     @property
     def macs(self) -> int:

@@ -19,7 +19,7 @@ from accelsim.network.windows import (
     residues,
     ungrouped,
 )
-from accelsim.operations import Gemm, TensorFormats
+from accelsim.operations import Gemm, TensorFormats, Window
 
 
 class Conv2d(MatrixLayer):
@@ -77,6 +77,7 @@ class Conv2d(MatrixLayer):
 
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         rows, cols, channels = self.output_shape(site)
+        height, width, _ = site.input_shape
         return Gemm(
             site.name, "forward", batch * rows * cols, self.fan_in(site), channels // self.groups,
             formats.activation, formats.weight,
@@ -84,6 +85,7 @@ class Conv2d(MatrixLayer):
             tensor(site, "weight codes", self.fan_in(site) * channels, formats.weight, "parameter"),
             tensor(site, "y", batch * rows * cols * channels, formats.storage, "stream"),
             self.groups,
+            Window(batch, height, width, rows, cols, self.kernel, self.stride),
         )  # fmt: skip
 
     def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
