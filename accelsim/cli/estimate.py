@@ -23,6 +23,8 @@ from accelsim.cli.tables import result_json, show_layers, show_memory, show_resu
 from accelsim.cli.training import command_line
 from accelsim.cli.writable import require_writable
 from accelsim.record import RunRecord, record_text
+from accelsim.report.readings import phases_sentence
+from accelsim.run.phases import PHASE_CHOICES
 from accelsim.storage import write_text
 
 EXAMPLES = """\b
@@ -32,6 +34,7 @@ Examples:
   accelsim estimate edge_fp4 fashion_cnn --batch 256 --json
   accelsim estimate fp4_training fashion_cnn --grid france --pue 1.09
   accelsim estimate fp4_training resnet50_imagenet --chips 8
+  accelsim estimate tpu_v1 resnet18_imagenet --phases forward --batch 8
   accelsim estimate fp4_training fashion_cnn --voltage 0.6 --zeros 0.5
   accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
 """
@@ -47,6 +50,11 @@ Examples:
 @mapping_option
 @objective_option
 @click.option("--chips", metavar="N", type=int, help="Chips that share each mini-batch, in a ring.")
+@click.option(
+    "--phases",
+    type=click.Choice(PHASE_CHOICES),
+    help="A training step, or the forward pass alone (inference); default: training, where CHIP can.",
+)
 @click.option("--clock-mhz", metavar="X", type=float, help="Clock of CHIP in place of its file's.")
 @click.option(
     "--voltage", metavar="X", type=float, help="Supply voltage of CHIP, V; scales energy and clock."
@@ -66,6 +74,7 @@ def command(
     mapping: str | None,
     objective: str,
     chips: int | None,
+    phases: str | None,
     clock_mhz: float | None,
     voltage: float | None,
     zeros: float | None,
@@ -78,6 +87,8 @@ def command(
 ) -> None:
     """Estimate the training of WORKLOAD on CHIP: time, energy, memory and traffic.
 
+    A chip that cannot train (TPU, NVDLA) is estimated in its forward pass; a line says so, and its baseline
+    is, too.
     No values are computed, so there is no accuracy. --recipe, --mapping, --clock-mhz and --voltage apply to
     CHIP, the rest to both. With --out the records, tables, figures and report.html are written; with --json
     the record goes to standard output (the comparison, when there is a baseline). --quiet leaves out the
@@ -86,14 +97,21 @@ def command(
     loaded = api.load_workload(workload)
     ours = operating_at(api.load_chip(chip), clock_mhz=clock_mhz, voltage_v=voltage)
     wanted = [(ours, recipe, mapping)] + ([(api.load_chip(baseline), None, None)] if baseline else [])
-    records = [
-        api.estimate(
-            each if zeros is None else with_stated_zeros(each, zeros), loaded, recipe=own_recipe,
-            batch=batch, epochs=epochs, chips=chips, mapping=pins, objective=objective,
-            command=command_line(),
-        )
-        for each, own_recipe, pins in wanted
-    ]  # fmt: skip
+
+    def estimated(phases: str | None) -> list[RunRecord]:
+        return [
+            api.estimate(
+                each if zeros is None else with_stated_zeros(each, zeros), loaded, recipe=own_recipe,
+                batch=batch, epochs=epochs, chips=chips, mapping=pins, objective=objective, phases=phases,
+                command=command_line(),
+            )
+            for each, own_recipe, pins in wanted
+        ]  # fmt: skip
+
+    records = estimated(phases)
+    untrainable = [each for each in records if each.phases == "forward" and phases is None]
+    if 0 < len(untrainable) < len(records):
+        records = estimated("forward")
     records = on_grid(records, grid, price, pue)
     files = _write(records, out) if out else []
     if as_json:
@@ -102,6 +120,13 @@ def command(
     if not quiet:
         for record in records:
             show_layers(record)
+    for record in untrainable:
+        click.echo(
+            f"{record.chip.name} cannot train with recipe {record.recipe.name}: "
+            "its MACs take no GEMM of a backward pass."
+        )
+    for sentence in filter(None, map(phases_sentence, records)):
+        click.echo(sentence)
     show_memory(records)
     show_result(records)
     if out:

@@ -89,6 +89,7 @@ def make_job(
         epochs=settings.epochs,
         mapping=mapping,
         objective=settings.objective,
+        phases="training",
         command=command_line(),
     )
     seed = workload.seed if settings.seed is None else settings.seed

@@ -108,7 +108,7 @@ def _with_optimizer(
     names = ["master", *(f"optimizer state {i + 1}" for i in range(rule.states))]
     state = tuple(Tensor(f"{leaf.site.name}.{name}", count, bits, "parameter") for name in names)
     gradient = Tensor(f"{leaf.site.name}.gradient", count, number_format(own.storage).bits, "parameter")
-    codes = _code_tensors(leaf, formats)
+    codes = code_tensors(leaf, formats)
     if works and works[-1].phase == "update":
         last = works[-1]
         merged = replace(
@@ -126,7 +126,7 @@ def _with_optimizer(
     ]
 
 
-def _code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Tensor, ...]:
+def code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Tensor, ...]:
     """The weights as the array reads them, written anew after each step; a shared table is its reader's."""
     parameters = leaf.layer.parameters(leaf.site).items()
     read = [(name, one.elements, one.operand_of) for name, one in parameters if one.operand_of is not None]
@@ -203,7 +203,7 @@ def _memory(
         master_bytes = number_format(formats[leaf.site.name].master).bits // 8
         held = sum(p.elements for p in leaf.layer.parameters(leaf.site).values())
         parameters += held * master_bytes
-        parameters += sum(t.size_bytes for t in _code_tensors(leaf, formats))
+        parameters += sum(t.size_bytes for t in code_tensors(leaf, formats))
         optimizer += _trained_elements(leaf) * rule.states * master_bytes
     saved = sum(t.size_bytes for work in forward for t in work.writes if t.residence == "saved")
     storage = number_format(formats[leaves[0].site.name].storage).bits

@@ -18,9 +18,33 @@ from fractions import Fraction
 from accelsim.numerics.block_formats import stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.operations import LayerWork, Tensor, TensorFormats
+from accelsim.program.compiling import MemoryNeed, Program, code_tensors
+from accelsim.workload import Workload
 
 _FOLDED = ("batch_norm",)
 _SUMS = ("add",)
+
+
+def inference_program(workload: Workload, program: Program, batch: int) -> Program:
+    """One forward pass on ``batch`` samples, from the ``program`` of a training step on as many.
+
+    In memory are the weights as the arrays read them, what else the vector units read (biases, tables of
+    tokens; of a normalisation its shift) and the samples in the code of the first matrix layer.
+    """
+    works, formats = inference_works(program.works, program.formats), program.formats
+    leaves = list(workload.network.leaves())
+    parameters = 0
+    for leaf in leaves:
+        master_bytes = number_format(formats[leaf.site.name].master).bits // 8
+        held = sum(
+            one.elements
+            for name, one in leaf.layer.parameters(leaf.site).items()
+            if one.operand_of is None and (leaf.layer.kind not in _FOLDED or name == "beta")
+        )
+        parameters += held * master_bytes + sum(each.size_bytes for each in code_tensors(leaf, formats))
+    bits = _handed_on_bits(works, formats, number_format(formats[leaves[0].site.name].storage).bits)
+    inputs = Tensor("input", batch * leaves[0].site.elements, bits, "input").size_bytes
+    return Program(works, program.rules, MemoryNeed(parameters, 0, 0, inputs))
 
 
 def inference_works(

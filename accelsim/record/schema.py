@@ -324,10 +324,15 @@ class SystemRecord(Frozen):
 
 
 class RunRecord(Frozen):
-    """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip."""
+    """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip.
+
+    ``phases``: a step is one of training, or the forward pass alone (of inference: nothing is kept), whose
+    epochs are passes over the test data.
+    """
 
     schema_name: Literal["accelsim.run/1"] = Field(default=SCHEMA, alias="schema")
     kind: Literal["train", "estimate"]
+    phases: Literal["training", "forward"] = "training"
     created: str
     command: str
     versions: dict[str, str | None]

@@ -119,6 +119,7 @@ def _differences(record: RunRecord, baseline: RunRecord) -> tuple[str, ...]:
     """What a fair comparison would have kept equal, in words."""
     settings = {
         "kind of run": (record.kind, baseline.kind),
+        "phases": (record.phases, baseline.phases),
         "text of the workload": (record.workload.sha256[:12], baseline.workload.sha256[:12]),
         "batch": (record.batch, baseline.batch),
         "epochs": (record.epochs, baseline.epochs),

@@ -14,6 +14,7 @@ from accelsim.report.drawing import COMPONENT_HUES, RESOURCE_HUES, image_bytes, 
 from accelsim.report.layer_bars import draw_layers
 from accelsim.report.layer_series import energy_series, time_series
 from accelsim.report.overview import step_overview
+from accelsim.report.readings import step_name
 
 Images = dict[str, dict[str, bytes]]
 """File stem -> {'png': bytes, 'svg': bytes}."""
@@ -56,9 +57,13 @@ def write_images(images: Images, out_dir: Path) -> list[Path]:
 
 def time_by_layer(records: Sequence[RunRecord]) -> Any:
     """Busy time of each resource by layer and phase, with a mark at the elapsed time."""
-    return draw_layers(records, time_series(records), RESOURCE_HUES, "s", "busy time per training step")
+    return draw_layers(
+        records, time_series(records), RESOURCE_HUES, "s", f"busy time per {step_name(records)}"
+    )
 
 
 def energy_by_layer(records: Sequence[RunRecord]) -> Any:
     """Energy of each component by layer and phase."""
-    return draw_layers(records, energy_series(records), COMPONENT_HUES, "J", "energy per training step")
+    return draw_layers(
+        records, energy_series(records), COMPONENT_HUES, "J", f"energy per {step_name(records)}"
+    )

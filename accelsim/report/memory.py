@@ -10,6 +10,7 @@ from accelsim.report import quantities as q
 _CLASSES = {
     "weight_codes": "Weights as the arrays read them",
     "master_weights": "Master weights",
+    "other_parameters": "Biases, shifts and tables of the vector units",
     "optimizer_state": "Optimiser state",
     "mini_batch": "Mini-batch",
     "saved_activations": "Activations saved for the backward pass",

@@ -18,7 +18,7 @@ from accelsim.report.drawing import (
     shortened,
     text_on,
 )
-from accelsim.report.readings import JOULE_PER_AJ, read_off
+from accelsim.report.readings import JOULE_PER_AJ, read_off, step_name
 
 _LEAST_LABELLED = 0.085
 """Share of the longest bar below which a segment is too short for its label."""
@@ -34,8 +34,9 @@ def step_overview(records: Sequence[RunRecord]) -> Any:
     figure.subplots_adjust(left=left, right=0.975, top=1 - 0.95 / height, bottom=0.5 / height, wspace=0.12)
     times = [_time_parts(record) for record in records]
     energies = [_energy_parts(record) for record in records]
-    _draw_panel(panels[0], "Time of a training step, by the resource that binds", times, RESOURCE_HUES, "s")
-    _draw_panel(panels[1], "Energy of a training step, by component", energies, COMPONENT_HUES, "J")
+    step = step_name(records)
+    _draw_panel(panels[0], f"Time of a {step}, by the resource that binds", times, RESOURCE_HUES, "s")
+    _draw_panel(panels[1], f"Energy of a {step}, by component", energies, COMPONENT_HUES, "J")
     panels[0].set_yticks(range(len(names)), names, color=INK)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     return figure

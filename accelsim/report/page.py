@@ -15,7 +15,7 @@ from accelsim.report.comparison import Comparison, compare_all, energy_phrase
 from accelsim.report.figures import Images
 from accelsim.report.footprint import electricity_sentence
 from accelsim.report.memory import fit_sentence, memory_rows
-from accelsim.report.readings import JOULE_PER_AJ, read_off
+from accelsim.report.readings import JOULE_PER_AJ, phases_sentence, read_off, step_name
 from accelsim.report.tables import comparison_table, title
 
 _THEME = {
@@ -54,7 +54,8 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "title": title(records),
         "records": records,
         "comparison": comparison,
-        "cards": _cards(comparison) if comparison else [],
+        "step_name": step_name(records),
+        "cards": _cards(comparison, all(r.phases == "training" for r in records)) if comparison else [],
         "insights": _insights(records, comparison),
         "results": [row for row in rows if row.group == "result"],
         "further": [row for row in rows if row.group == "reading"],
@@ -68,7 +69,10 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "areas": detail.area_rows(records),
         "tensors": [detail.latest_tensors(record) for record in records],
         "electricity": electricity_sentence(records),
-        "systems": [_system_sentence(record) for record in records if record.system],
+        "systems": [
+            *filter(None, map(phases_sentence, records)),
+            *(_system_sentence(record) for record in records if record.system),
+        ],
         "activity": [activity_rows(record) for record in records],
         "activity_sentences": [text for text in map(activity_sentence, records) if text],
         "sources": sources,
@@ -77,7 +81,7 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
+def _cards(comparison: Comparison, trained: bool) -> list[tuple[str, str, str]]:
     """(what, the number, the small print) of the figures people look for first."""
     ours, theirs = comparison.chip, comparison.baseline
     energy, words = energy_phrase(comparison, 2).split(" ", 1)
@@ -86,7 +90,11 @@ def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
         area = "iso-area: arrays and dies within 2 %"
     binding_share = f"{q.percent(ours.bound_share[ours.binding], 0)} of the time"
     cards = [
-        ("Training speed", q.times(comparison.speedup, 2), f"{q.number(ours.samples_per_second)} samples/s"),
+        (
+            "Training speed" if trained else "Speed",
+            q.times(comparison.speedup, 2),
+            f"{q.number(ours.samples_per_second)} samples/s",
+        ),
         (words.capitalize(), energy, f"{q.joules(ours.energy_per_sample_j)} a sample"),
         ("MAC-array area", q.times(comparison.array_area_ratio), area),
         ("What binds", drawing.RESOURCE_HUES[ours.binding].name, binding_share),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelsim.record import RESOURCES, MetricRecord, Resource, RunRecord
@@ -96,6 +97,22 @@ def read_off(record: RunRecord) -> Reading:
         if measured_aj is None
         else measured_aj * JOULE_PER_AJ / record.batch,
         footprint=footprint(steps * step_j, record.grid) if record.grid else None,
+    )
+
+
+def step_name(records: Sequence[RunRecord]) -> str:
+    """What a step is: of training, or the forward pass of one mini-batch."""
+    return "forward pass" if all(record.phases == "forward" for record in records) else "training step"
+
+
+def phases_sentence(record: RunRecord) -> str:
+    """That a record is of a forward pass alone; empty for one of training."""
+    if record.phases == "training":
+        return ""
+    data = f"one pass over the test data, {record.steps_per_epoch:,} mini-batches of {record.batch:,}"
+    return (
+        f"{record.chip.name}: forward pass only (inference: nothing is kept for a backward pass, "
+        f"normalisation is folded into the weights); an epoch is {data}."
     )
 
 

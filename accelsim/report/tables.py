@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from accelsim.record import RunRecord
@@ -43,6 +43,8 @@ def comparison_table(records: Sequence[RunRecord]) -> tuple[TableRow, ...]:
     comparison = compare_all(records)
     readings = [read_off(record) for record in records]
     rows = [_row(line, readings, comparison) for line in (*_metric_lines(readings), *_LINES)]
+    if all(record.phases == "forward" for record in records):
+        rows = [replace(row, label=_OF_FORWARD.get(row.key, row.label)) for row in rows]
     return tuple(row for row in rows if any(value is not None for value in row.values)) + _target_rows(
         records
     )
@@ -141,6 +143,12 @@ def _footprint_meaning(comparison: Comparison, key: str) -> str:
     amounts = getattr(ours, key), getattr(theirs, key)
     return _less(*amounts) if all(amounts) else ""
 
+
+_OF_FORWARD = {
+    "samples_per_second": "Throughput of the forward pass, simulated",
+    "energy_per_sample": "Energy per sample",
+}
+"""Labels of rows whose own speak of training."""
 
 _LINES = (
     _Line(

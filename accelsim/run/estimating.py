@@ -7,9 +7,9 @@ from pathlib import Path
 from accelsim.chip import Chip, load_chip
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import OBJECTIVES, PinFile, Planner, load_pins
-from accelsim.program import compile_program
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.record import RunRecord
+from accelsim.run.phases import step_of
 from accelsim.run.recording import cost_of_step, make_record
 from accelsim.run.sharing import share_batch
 from accelsim.workload import Workload, load_workload
@@ -65,26 +65,33 @@ def estimate(
     mapping: PinFile | str | Path | None = None,
     objective: str = "latency",
     chips: int | None = None,
+    phases: str | None = None,
     command: str = "",
 ) -> RunRecord:
     """Cycles, energy, traffic and memory of training ``workload`` on ``chip``.
 
     The counts are those a training run reports: both come from the same plans. ``mapping``: pinned ones;
     the rest are the best by ``objective`` (latency, energy or edp). ``chips`` share each mini-batch and add
-    up their gradients; by default as many as the chip's file says.
+    up their gradients; by default as many as the chip's file says. ``phases``: ``training``, ``forward``
+    (one pass over the test data as an inference chip does it), or None: training, unless the chip's MACs
+    take no GEMM of a backward pass.
 
     Raises
     ------
-    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute, several
+    InputError: an unknown name or word, a mistake in a file, a recipe the chip's MACs cannot execute, several
         chips without a ``system`` in the chip's file or more of them than samples.
     """
     chip, workload, recipe = resolve(chip, workload, recipe)
     workload = workload.adjusted(batch=batch, epochs=epochs)
-    require_a_batch(workload)
-    planner = planner_for(chip, mapping, objective)
     shared = share_batch(chip, workload.batch, chips)
-    cost = cost_of_step(planner, compile_program(workload, recipe, shared.batch), shared.chips)
+    step = step_of(chip, workload, recipe, shared.batch, phases)
+    if step.phases == "training":
+        require_a_batch(workload)
+    else:
+        workload = workload.adjusted(epochs=epochs or 1)
+    planner = planner_for(chip, mapping, objective)
+    cost = cost_of_step(planner, step.program, shared.chips)
     return make_record(
         chip, workload, recipe, cost, planner=planner, command=command, threads=1, training=None,
-        shared=shared if shared.chips > 1 else None,
+        shared=shared if shared.chips > 1 else None, phases=step.phases,
     )  # fmt: skip

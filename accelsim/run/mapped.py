@@ -12,9 +12,9 @@ from accelsim.errors import InputError, unknown
 from accelsim.mapping import PinFile, Plan
 from accelsim.mapping.tiling import Tile, operand_loads
 from accelsim.operations import PHASES, Gemm, LayerWork
-from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.run.estimating import planner_for, resolve
+from accelsim.run.phases import step_of
 from accelsim.workload import Workload
 
 
@@ -55,6 +55,7 @@ def map_gemms(
 ) -> list[MappedGemm]:
     """The mappings of a training step of ``workload`` on ``chip``, in the order of the step.
 
+    Of a chip whose MACs take no GEMM of a backward pass: those of the forward pass as `estimate` has it.
     ``layer``, ``phase``: only those. Equal GEMMs of a layer and phase (the steps of a recurrent layer) are
     listed once.
 
@@ -65,7 +66,7 @@ def map_gemms(
     if phase is not None and phase not in PHASES:
         raise unknown("phase", phase, PHASES)
     chip, workload, recipe = resolve(chip, workload, recipe)
-    works = compile_program(workload.adjusted(batch=batch), recipe).works
+    works = step_of(chip, workload.adjusted(batch=batch), recipe).program.works
     plans = planner_for(chip, mapping, objective).plans(gemm for work in works for gemm in work.gemms)
     wanted = {gemm: work.kind for work in works for gemm in work.gemms}
     chosen = [gemm for gemm in wanted if layer in (None, gemm.layer) and phase in (None, gemm.phase)]

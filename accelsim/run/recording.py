@@ -17,6 +17,7 @@ from accelsim.cost import (
     all_reduce_cost,
     chip_area,
     dram_traffic_by_residence,
+    gradient_bytes,
     grid_record,
     load_grid,
     peak_memory,
@@ -28,6 +29,7 @@ from accelsim.operations import Gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
 from accelsim.record import COMPONENTS, RunRecord
+from accelsim.run.phases import Phases
 from accelsim.run.sharing import Shared
 from accelsim.workload import DataFacts, Workload
 
@@ -45,15 +47,18 @@ def make_record(
     threads: int,
     training: dict[str, Any] | None,
     shared: Shared | None = None,
+    phases: Phases = "training",
 ) -> RunRecord:
     """The record of one run by the plans of ``planner``.
 
-    ``training`` is None for an estimate, ``shared`` for a single chip.
+    ``training`` is None for an estimate, ``shared`` for a single chip. A record of the ``forward`` pass alone
+    is of one pass over the test data.
     """
     pins = planner.pins
     return RunRecord.model_validate(
         {
             "kind": "estimate" if training is None else "train",
+            "phases": phases,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command,
             "versions": versions(),
@@ -67,7 +72,7 @@ def make_record(
             "dataset": _dataset(workload.data),
             "batch": workload.batch,
             "epochs": workload.epochs,
-            "steps_per_epoch": steps_per_epoch(workload),
+            "steps_per_epoch": steps_per_epoch(workload) if phases == "training" else test_steps(workload),
             "training": training,
             "system": None if shared is None else {"chips": shared.chips, "batch_per_chip": shared.batch},
             "cost": cost,
@@ -80,6 +85,11 @@ def make_record(
 def steps_per_epoch(workload: Workload) -> int:
     """Optimiser steps of one epoch: whole mini-batches, the shuffled rest is left out (at least one)."""
     return max(1, workload.data.train_samples // workload.batch)
+
+
+def test_steps(workload: Workload) -> int:
+    """Mini-batches of one pass over the test data, the last of them perhaps not full (at least one)."""
+    return max(1, -(-workload.data.test_samples // workload.batch))
 
 
 def _dataset(data: DataFacts) -> dict[str, Any] | None:
@@ -98,14 +108,15 @@ def _dataset(data: DataFacts) -> dict[str, Any] | None:
 def cost_of_step(planner: Planner, program: Program, chips: int = 1) -> dict[str, Any]:
     """The record's ``cost``: one training step of ``program`` on the planner's chip, and the chip itself.
 
-    With several ``chips``, the cost is that of each of them, the all-reduce of gradients included.
+    With several ``chips``, the cost is that of each of them, the all-reduce of gradients (if there are any)
+    included.
 
     Raises `InputError` if the chip's MACs cannot execute the recipe, a tile does not fit, or a pinned
     mapping is not legal.
     """
     chip, plans = planner.chip, planner.plans(program.gemms)
     costs = [*price_step(program.works, chip, plans)]
-    if chips > 1 and chip.system is not None:
+    if chips > 1 and chip.system is not None and gradient_bytes(program.works):
         costs.append(all_reduce_cost(program.works, chip, chip.system, chips))
     layers = [cost.as_record() for cost in costs]
     return {
@@ -127,6 +138,7 @@ def _memory(
     codes = min(weight_code_bytes(works), need.parameter_bytes)
     standing = Standing(codes, need.parameter_bytes - codes, need.optimizer_bytes, need.input_bytes)
     peak = peak_memory(works, chip, standing, keep_gradients=keep_gradients)
+    trains = any(work.phase != "forward" for work in works)
     return {
         "parameter_bytes": need.parameter_bytes,
         "optimizer_bytes": need.optimizer_bytes,
@@ -134,9 +146,16 @@ def _memory(
         "peak_bytes": peak.peak_bytes,
         "dram_capacity_bytes": chip.dram.capacity_gib * 2**30,
         "peak_at": f"{peak.layer} {peak.phase}",
-        "classes": dict(peak.parts),
+        "classes": dict(peak.parts) if trains else _of_inference(peak.parts),
         "dram_traffic": dict(dram_traffic_by_residence(works, plans, chip)),
     }
+
+
+def _of_inference(parts: Mapping[str, int]) -> dict[str, int]:
+    """The classes that a forward pass alone has; beside the arrays' weights there are no masters."""
+    renamed = {"weight_codes": "weight_codes", "master_weights": "other_parameters"}
+    renamed |= {"mini_batch": "mini_batch", "handed_over": "handed_over"}
+    return {new: parts[old] for old, new in renamed.items()}
 
 
 def input_file(name: str, file: str, text: str) -> dict[str, str]:
