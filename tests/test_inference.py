@@ -30,3 +30,12 @@ def test_results_leave_in_the_code_of_their_reader() -> None:
             if later is not None and later.gemms:
                 expected = 4 if program.formats[later.layer].activation in ("int4", "uint4") else 16
             assert work.gemms[0].out.bits == expected
+
+
+def test_codes_as_wide_as_storage_are_codes_all_the_same() -> None:
+    """16-bit fixed point is written by the layer before, not converted from 16-bit storage once more."""
+    program = compile_program(
+        load_workload("alexnet_2012").adjusted(batch=2), load_recipe("fixed16_inference")
+    )
+    works = [work for work in inference_works(program.works, program.formats) if work.gemms]
+    assert all(not work.reads and not work.writes for work in works)

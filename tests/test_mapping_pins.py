@@ -104,9 +104,14 @@ def test_a_tile_larger_than_a_short_batch_is_cut(tmp_path: Path, chip: Chip) -> 
     [
         (("splits: {m: 5}",), "splits: 5 pieces are more than the 4 arrays of chip 'priced'"),
         (
-            ("dataflow: row_stationary",),
+            ("dataflow: weights_stationary",),
             "dataflow: must be one of weight_stationary, output_stationary, "
-            "input_stationary, got 'row_stationary' (did you mean 'weight_stationary'?)",
+            "input_stationary, row_stationary, got 'weights_stationary' (did you mean 'weight_stationary'?)",
+        ),
+        (
+            ("dataflow: row_stationary",),
+            "dataflow: chip 'priced' has no row_stationary; allowed: weight_stationary, output_stationary, "
+            "input_stationary",
         ),
         (
             ("tile: {m: 60, n: 50, k: 9}", "dataflow: weight_stationary", "splits: {m: 4}"),

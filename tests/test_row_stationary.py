@@ -7,31 +7,44 @@ from pathlib import Path
 
 import pytest
 
-from accelsim.chip import load_chip
+from accelsim import api
+from accelsim.chip import Chip, LocalStore, Mode, load_chip
+from accelsim.cli.map import loop_nest, pin_text
 from accelsim.errors import InputError
-from accelsim.validation.row_stationary import (
-    Mapping,
+from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping
+from accelsim.mapping.row_stationary import (
     Placement,
-    Shape,
     choose,
+    held,
     mappings,
     moved_aj,
     placements,
-    row_stationary_layers,
+    sample_blocks,
+    useful,
 )
+from accelsim.record import LayerRecord
+from accelsim.storage import find_resource
+from accelsim.validation.row_stationary import row_stationary_layers
 from accelsim.validation.schema import Zeros
 from accelsim.workload import load_workload
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
-def shape(**changes: int) -> Shape:
+def shape(**changes: int) -> ConvolutionShape:
     """A small convolution: 3 samples, 6 filters of 4 channels, 3 x 3, 5 x 7 outputs."""
     sizes = {
         "samples": 3, "groups": 1, "filters": 6, "channels": 4, "kernel": 3, "stride": 1, "rows_in": 7,
         "cols_in": 9, "rows_out": 5, "cols_out": 7,
     }  # fmt: skip
-    return Shape(**(sizes | changes))
+    return ConvolutionShape(**(sizes | changes))
+
+
+def eyeriss() -> tuple[Chip, LocalStore, Mode]:
+    """The shipped chip, what its PEs hold, and its only mode."""
+    chip = load_chip("eyeriss_rows")
+    assert chip.array.local_store is not None
+    return chip, chip.array.local_store, chip.array.modes[0]
 
 
 def busy_cells(placement: Placement, kernel: int, rows: int, cols: int) -> list[tuple[int, int]]:
@@ -62,11 +75,9 @@ def test_sets_fit_on_the_array_without_sharing_a_pe(kernel: int) -> None:
 
 def test_cycles_equal_passes_written_out() -> None:
     """Every mapping of a small layer, pass by pass: computing, waiting for sums, loading filters."""
-    chip = load_chip("eyeriss")
-    store = chip.array.local_store
-    assert store is not None
+    chip, store, mode = eyeriss()
     one = shape(groups=2)
-    for mapping in mappings(one, chip, store):
+    for mapping in mappings(one, chip, store, mode, placements(one, 12, 14)):
         computing = waiting = loaded = passes = 0
         for _group in range(one.groups):
             for first in range(0, one.samples, mapping.block_samples):
@@ -81,9 +92,9 @@ def test_cycles_equal_passes_written_out() -> None:
                                 waiting += max(-(-sums // store.sum_words_per_cycle) - busy, 0)
                                 passes += 1
         assert mapping.stream_cycles() == computing
-        assert mapping.waiting_cycles(store) == waiting
+        assert mapping.waiting_cycles() == waiting
         assert mapping.passes * one.groups == passes
-        assert mapping.loading_cycles(store) == pytest.approx(loaded / store.filter_words_per_cycle, abs=2)
+        assert mapping.loading_cycles() == pytest.approx(loaded / store.filter_words_per_cycle, abs=2)
 
 
 def test_a_kernel_that_is_too_high_is_refused() -> None:
@@ -104,23 +115,23 @@ def test_published_mapping_of_alexnet_is_found() -> None:
 
 def test_the_mapping_fits_and_none_costs_less() -> None:
     """Sums and inputs of its block fit into the buffer; every other mapping takes at least the energy."""
-    chip = load_chip("eyeriss")
-    store = chip.array.local_store
-    assert store is not None
+    chip, store, mode = eyeriss()
     one = shape(samples=4, filters=64, channels=16, rows_in=15, cols_in=15, rows_out=13, cols_out=13)
-    best = choose(one, chip, store)
+    best = choose(one, chip, store, mode)
     buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
-    for mapping in mappings(one, chip, store):
+    for mapping in mappings(one, chip, store, mode, placements(one, 12, 14)):
         inputs = mapping.channels * mapping.rows_in * one.cols_in
         sums = mapping.block_filters * mapping.strip * one.cols_out
         assert mapping.block_samples * (inputs + sums) <= buffer_words
         assert mapping.channels * mapping.filters * one.kernel <= store.filter_words
-        assert moved_aj(best, chip, store) <= moved_aj(mapping, chip, store)
+        assert moved_aj(best, chip) <= moved_aj(mapping, chip)
 
 
 def test_traffic_of_a_mapping_by_hand() -> None:
     """Two strips of 3 rows that share 2, two blocks of filters, three of samples."""
-    mapping = Mapping(shape(), strip=3, sets=1, filters=2, channels=2, block_samples=1, block_filters=3)
+    mapping = RowMapping(
+        shape(), eyeriss()[1], strip=3, sets=1, filters=2, channels=2, block_samples=1, block_filters=3
+    )
     inputs = 3 * (2 * 5) * 9 * 4
     outputs = 3 * 5 * 7 * 6
     assert mapping.dram_words() == inputs * 2 + 6 * 4 * 9 * 2 * 3 + outputs
@@ -129,12 +140,10 @@ def test_traffic_of_a_mapping_by_hand() -> None:
 
 def test_a_row_that_does_not_fit_is_refused() -> None:
     """One output row must fit into the global buffer with its inputs."""
-    chip = load_chip("eyeriss")
-    store = chip.array.local_store
-    assert store is not None
+    chip, store, mode = eyeriss()
     wide = shape(cols_in=60_000, cols_out=59_998)
     with pytest.raises(InputError, match="not even one output row of 59998 fits into 97 KiB"):
-        choose(wide, chip, store)
+        choose(wide, chip, store, mode)
 
 
 def test_macs_and_latency_of_a_whole_network() -> None:
@@ -165,3 +174,158 @@ def test_a_chip_without_local_stores_is_refused(tmp_path: Path) -> None:
         row_stationary_layers(workload, load_chip("rapid_core"))
     with pytest.raises(InputError, match=r"unknown convolution 'fc1'.*allowed: conv1, conv2"):
         row_stationary_layers(workload, load_chip("eyeriss"), ("fc1",))
+
+
+def test_shorter_strips_stand_for_longer_ones() -> None:
+    """What `useful` leaves out never costs less: the best of all is among the useful ones."""
+    chip, store, mode = eyeriss()
+    for one in (shape(rows_out=29, cols_out=29, rows_in=31, cols_in=31, filters=24), shape(rows_out=17)):
+        everything = placements(one, 12, 14)
+        few = useful(one, everything)
+        assert len(few) < len(everything)
+        cheapest = [
+            min(moved_aj(each, chip) for each in mappings(one, chip, store, mode, places))
+            for places in (everything, few)
+        ]
+        assert cheapest[0] == cheapest[1]
+
+
+def test_blocks_of_many_samples_are_tried_by_powers_of_two() -> None:
+    """Few samples in every number, many in powers of two and all at once."""
+    assert sample_blocks(4) == [1, 2, 3, 4]
+    assert sample_blocks(40) == [1, 2, 4, 8, 16, 32, 40]
+
+
+def test_lanes_and_simd_shorten_a_pass() -> None:
+    """Two filters and three channels in a cycle take a sixth of the cycles, but rows stay whole."""
+    (_, store, _), one = eyeriss(), shape(filters=8, channels=6)
+    plain, wide = (
+        RowMapping(one, store, 5, 1, 4, 3, 1, 4, lanes=lanes, simd=simd) for lanes, simd in ((1, 1), (3, 2))
+    )
+    assert plain.stream_cycles() == 6 * wide.stream_cycles()
+    assert plain.dram_words() == wide.dram_words()
+
+
+def test_a_pe_holds_what_it_says() -> None:
+    """Rows of all its filters and channels fit into the local stores."""
+    _, store, _ = eyeriss()
+    for filters, channels in held(shape(channels=12, filters=64), store):
+        assert channels * 3 <= store.input_words
+        assert filters * channels * 3 <= store.filter_words
+        assert filters <= store.sum_words
+
+
+def estimated(workload: str, batch: int) -> dict[str, LayerRecord]:
+    """Layers of an estimate on the shipped chip, by name."""
+    return {row.layer: row for row in api.estimate("eyeriss_rows", workload, batch=batch).cost.layers}
+
+
+def test_an_estimate_takes_the_cycles_of_the_mapping() -> None:
+    """`estimate` of AlexNet's convolutions is array-bound at the cycles of the validation's model."""
+    alone = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), load_chip("eyeriss"))
+    rows = estimated("alexnet_2012", 4)
+    for layer in alone:
+        row = rows[layer.name]
+        assert row.array_cycles == layer.cycles
+        assert row.bound == "array"
+        assert row.gemms[0].dataflow == "row_stationary"
+        moved = row.dram_read_bytes + row.dram_write_bytes
+        assert moved == pytest.approx(layer.dram_bytes, rel=1e-6)
+
+
+def test_energy_of_an_estimate_adds_up_from_its_mapping() -> None:
+    """MACs, sums between PEs, and the scratchpad's words, each at the chip file's price."""
+    chip, store, mode = eyeriss()
+    (layer,) = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), chip, ("conv2",))
+    row = estimated("alexnet_2012", 4)["conv2"]
+    mapping = layer.mapping
+    assert row.energy_aj.mac == layer.macs * round(mode.energy_pj_per_mac.value * 1e6)
+    between = mapping.passed_sums() * store.word_bytes
+    assert row.energy_aj.operand_buffer == between * round(chip.operand_buffer.energy_pj_per_byte.value * 1e6)
+    reads, writes = mapping.buffer_words()
+    words = reads + writes + mapping.weight_reads()
+    through = row.dram_read_bytes + row.dram_write_bytes
+    assert row.scratchpad_bytes == words * store.word_bytes + through
+
+
+def test_linear_layers_are_convolutions_of_one_tap() -> None:
+    """They wait for their weights, which cross from DRAM once for samples that share a block."""
+    row = estimated("alexnet_2012", 4)["fc2"]
+    assert row.bound == "dram"
+    assert row.dram_read_bytes == pytest.approx(2 * 4096 * 4096, rel=0.01)
+
+
+def test_backward_products_are_refused() -> None:
+    """The dataflow is followed forward only, and the message says what helps."""
+    with pytest.raises(
+        InputError, match=r"\(update\): row_stationary runs forward products alone; add another"
+    ):
+        api.estimate("eyeriss_rows", "alexnet_2012", batch=4, phases="training")
+
+
+def with_array(old: str, new: str, tmp_path: Path) -> Path:
+    """The shipped chip's file with one change."""
+    text = find_resource("arch_configs", "eyeriss_rows").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "rows.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+def test_another_dataflow_does_what_rows_cannot(tmp_path: Path) -> None:
+    """With a second dataflow a chip trains: its forward convolutions by rows, all else by the other one."""
+    path = with_array("[row_stationary]", "[row_stationary, output_stationary]", tmp_path)
+    mapped = api.map_gemms(path, "alexnet_2012", batch=2)
+    flows = {(each.kind, each.gemm.phase): each.plan.dataflow for each in mapped}
+    assert flows["conv2d", "forward"] == "row_stationary"
+    assert {flow for key, flow in flows.items() if key != ("conv2d", "forward")} == {"output_stationary"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("cores: 1", "cores: 2", r"'row_stationary' runs on one array, but cores x corelets are 2"),
+        ("[row_stationary]", "[row_stationary, row_stationary]", "'row_stationary' is listed twice"),
+    ],
+)
+def test_chips_that_cannot_keep_rows(old: str, new: str, message: str, tmp_path: Path) -> None:
+    """The file and the key are named when the chip is read."""
+    with pytest.raises(InputError, match=message):
+        load_chip(with_array(old, new, tmp_path))
+
+
+def test_rows_need_local_stores(tmp_path: Path) -> None:
+    """Without what a PE holds there is nothing to count."""
+    text = find_resource("arch_configs", "tpu_v1").read_text(encoding="utf-8")
+    path = tmp_path / "tpu.yaml"
+    path.write_text(text.replace("[weight_stationary]", "[row_stationary]"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"'row_stationary' needs 'array\.local_store'"):
+        load_chip(path)
+
+
+def test_values_need_sums_that_no_order_changes(tmp_path: Path) -> None:
+    """An exact accumulator gives the same bits in any order; any other is refused, not approximated."""
+    codes = [[256, 512], [768, 1024]]
+    exact = api.matmul("eyeriss_rows", codes, codes, "fixed16_8_8", "fixed16_8_8")
+    assert exact.values.tolist() == api.matmul("eyeriss", codes, codes, *["fixed16_8_8"] * 2).values.tolist()
+    rounding = with_array("accumulator: exact", "accumulator: fp32", tmp_path)
+    rounding.write_text(rounding.read_text().replace("overflow: saturate", "overflow: format"))
+    with pytest.raises(
+        InputError, match="an order that is not computed bit by bit with a 'fp32' accumulator"
+    ):
+        api.matmul(rounding, codes, codes, "fixed16_8_8", "fixed16_8_8")
+
+
+def test_the_map_shows_what_slides(tmp_path: Path) -> None:
+    """The loop nest speaks of strips, sets and passes; a pin names the dataflow and nothing more."""
+    (conv,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4)
+    text = " ".join(loop for loop, _ in loop_nest(conv))
+    assert "for strip of 13 output rows in 1" in text
+    assert "at once 3 x 13 PEs x 4" in text
+    path = tmp_path / "pins.yaml"
+    path.write_text(pin_text([conv]), encoding="utf-8")
+    (again,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)
+    assert again.plan == conv.plan
+    path.write_text(pin_text([conv]) + "    splits: {n: 1}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="splits: row_stationary runs on one array"):
+        api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)

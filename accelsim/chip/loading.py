@@ -49,6 +49,14 @@ def _check_dataflows(chip: Chip, document: YamlDocument) -> None:
     for index, dataflow in enumerate(dataflows):
         if dataflow in dataflows[:index]:
             raise _mistake(document, ("array", "dataflows", index), f"'{dataflow}' is listed twice")
+    if "row_stationary" not in dataflows:
+        return
+    place: KeyPath = ("array", "dataflows", dataflows.index("row_stationary"))
+    if chip.array.local_store is None:
+        raise _mistake(document, place, "'row_stationary' needs 'array.local_store', what a PE holds")
+    if chip.workers > 1:
+        message = f"'row_stationary' runs on one array, but cores x corelets are {chip.workers}"
+        raise _mistake(document, place, message)
 
 
 def _check_adder(chip: Chip, document: YamlDocument) -> None:

@@ -21,7 +21,7 @@ from accelsim.chip.quantity import (
 )
 from accelsim.yamlfile import split_unit
 
-DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary"]
+DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 SumRounding = Literal[
     "format", "nearest_even", "nearest_up", "nearest_down", "toward_zero", "to_odd", "stochastic"
 ]

@@ -13,6 +13,7 @@ from accelsim import api
 from accelsim.cli.options import batch_option, json_option, mapping_option, objective_option, recipe_option
 from accelsim.cli.terminal import print_table
 from accelsim.mapping.passes import ceil_div
+from accelsim.mapping.row_mapping import RowMapping
 from accelsim.operations import PHASES
 from accelsim.report import quantities
 from accelsim.report.readings import JOULE_PER_AJ
@@ -106,6 +107,8 @@ def _show(each: api.MappedGemm) -> None:
 def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
     """The loops from DRAM to the PE, outermost first, each with a note about data."""
     plan = each.plan
+    if plan.by_rows is not None:
+        return row_loops(plan.by_rows)
     outer, inner = ("m", "n") if plan.loop_order == "m_outer" else ("n", "m")
     a_loads, b_loads = each.loads
     tiles = {"m": (plan.m, plan.tile_m), "n": (plan.n, plan.tile_n), "k": (plan.k, plan.tile_k)}
@@ -122,6 +125,37 @@ def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
     cut = " x ".join(f"{name} {pieces}" for name, pieces in vars(plan.splits).items())
     nest.append((f"in parallel {cut}", f"{used} of {plan.workers} arrays{merge}"))
     return [*nest, *_array_loops(each)]
+
+
+def row_loops(mapping: RowMapping) -> list[tuple[str, str]]:
+    """The same of a row-stationary array, which slides kernel rows over input rows."""
+    shape = mapping.shape
+    a_loads, b_loads = mapping.loads
+    groups = [(f"for group in {shape.groups}", "")] if shape.groups > 1 else []
+    return [
+        *groups,
+        (
+            f"for block of {mapping.block_filters} filters in {mapping.filter_blocks}",
+            "sums wait in the scratchpad",
+        ),
+        (
+            f"for block of {mapping.block_samples} samples in {mapping.sample_blocks}",
+            f"A read {float(a_loads):.3g} x from memory, B {b_loads} x",
+        ),
+        (f"for strip of {mapping.strip} output rows in {mapping.strips}", f"{mapping.rows_in} input rows"),
+        (f"for {mapping.channels} channel(s) in {mapping.rounds}", "sums come and go once in each"),
+        (
+            f"for {mapping.filters * mapping.sets} filters",
+            f"{mapping.sets} set(s) of {mapping.filters} at once",
+        ),
+        (f"for sample in {mapping.block_samples}", "one pass of the array each"),
+        (f"for {mapping.filters} filter(s) x {mapping.channels} channel(s)", "rows held by each PE"),
+        (f"for output column in {shape.cols_out}, tap in {shape.kernel}", "one MAC a cycle"),
+        (
+            f"at once {shape.kernel} x {mapping.strip} PEs x {mapping.sets}",
+            "kernel x output rows x sets",
+        ),
+    ]
 
 
 def _tile_loop(name: str, extent: int, tile: int) -> str:
@@ -190,6 +224,7 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
     shapes = {(each.gemm.layer, each.gemm.phase, _shape(each)): each for each in mapped}
     for each in shapes.values():
         gemm, plan = each.gemm, each.plan
+        rows = plan.by_rows is not None
         splits = ", ".join(f"{name}: {pieces}" for name, pieces in vars(plan.splits).items())
         tile = f"m: {plan.tile_m}, n: {plan.tile_n}, k: {plan.tile_k}, loop_order: {plan.loop_order}"
         lines += [
@@ -197,8 +232,7 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
             f"    phase: {gemm.phase}",
             f"    gemm: [{gemm.m}, {gemm.k}, {gemm.n}]",
             f"    dataflow: {plan.dataflow}",
-            f"    splits: {{{splits}}}",
-            f"    tile: {{{tile}}}",
+            *([] if rows else [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}"]),
         ]
     return "\n".join(lines) + "\n"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from accelsim.chip import Chip
 from accelsim.mapping import Plan
+from accelsim.mapping.passes import ceil_div
 from accelsim.mapping.scratchpad import dram_bytes
-from accelsim.mapping.tiling import Tile, operand_loads
+from accelsim.mapping.tiling import plan_loads
 from accelsim.operations import Gemm, LayerWork, Phase, Residence, Tensor
 
 
@@ -89,18 +91,17 @@ def dram_traffic_by_residence(
     moved: dict[Residence, int] = {"parameter": 0, "saved": 0, "stream": 0, "input": 0}
     for work in works:
         for tensor, times in _uses(work, plans):
-            moved[tensor.residence] += times * dram_bytes(tensor, chip)
+            moved[tensor.residence] += ceil_div(times * dram_bytes(tensor, chip), 1)
     return moved
 
 
-def _uses(work: LayerWork, plans: Mapping[Gemm, Plan]) -> Iterator[tuple[Tensor, int]]:
+def _uses(work: LayerWork, plans: Mapping[Gemm, Plan]) -> Iterator[tuple[Tensor, int | Fraction]]:
     """Every tensor that a work moves, and how often it crosses in whole where it lives in DRAM."""
     for gemm in work.gemms:
         yield gemm.out, 1
         if gemm.macs:
             plan = plans[gemm]
-            tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
-            a_loads, b_loads = operand_loads(gemm.m, gemm.k, gemm.n, tile)
+            a_loads, b_loads = plan_loads(plan)
             yield gemm.a, a_loads
             yield gemm.b, b_loads
     for tensor in (*work.reads, *work.writes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accelsim.mapping import Plan
-from accelsim.mapping.edges import edge_bytes
+from accelsim.mapping.edges import edge_bytes, row_edge_bytes
 from accelsim.mapping.partition import count_plan
 from accelsim.operations import Gemm
 
@@ -19,7 +19,9 @@ class GemmCounts:
     each count means, and why it is what it is, stands in `accelsim.mapping.passes`. The ``_bytes`` are
     what the operand buffers pass on: elements in at the bits they have in memory, sums out and back at
     the accumulator's bits, each rounded up to whole bytes per GEMM; ``a_read_bytes`` and ``b_read_bytes``
-    are what the scratchpads give for that, less where one read serves several arrays.
+    are what the scratchpads give for that, less where one read serves several arrays. Of a row-stationary
+    array, sums move from PE to PE in place of operand buffers, and ``waiting_sum_bytes`` of them go to the
+    scratchpads and come back.
     """
 
     macs: int
@@ -39,6 +41,7 @@ class GemmCounts:
     ring_bytes: int
     a_read_bytes: int
     b_read_bytes: int
+    waiting_sum_bytes: int = 0
 
     @property
     def array_cycles(self) -> int:
@@ -55,7 +58,10 @@ class GemmCounts:
 def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
     """Counts of ``gemm`` run by ``plan``, in closed form."""
     counts = count_plan(plan)
-    edges = edge_bytes(gemm, counts, plan.sum_bits, multicast=plan.multicast)
+    if plan.by_rows is not None:
+        edges = row_edge_bytes(plan.by_rows)
+    else:
+        edges = edge_bytes(gemm, counts, plan.sum_bits, multicast=plan.multicast)
     return GemmCounts(
         macs=gemm.macs,
         array_passes=counts.passes,
@@ -74,4 +80,5 @@ def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:
         ring_bytes=edges.link,
         a_read_bytes=edges.a_read,
         b_read_bytes=edges.b_read,
+        waiting_sum_bytes=edges.waiting,
     )

@@ -9,7 +9,8 @@
    array's edge is read from a scratchpad: by each array for itself, or once for all that need it at the
    same time (``scratchpad.multicast``).
 4. Sums between chunks stay in the accumulators at the array's edge (they are operand-buffer bytes);
-   a GEMM's finished result is written into a scratchpad once, in the result's own bits.
+   a GEMM's finished result is written into a scratchpad once, in the result's own bits. Sums of a
+   row-stationary array wait in a scratchpad between its passes.
 5. The vector unit reads and writes each tensor of its layer once.
 """
 
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from accelsim.chip import Chip
 from accelsim.cost.counts import GemmCounts
 from accelsim.mapping import Plan
+from accelsim.mapping.passes import ceil_div
 from accelsim.mapping.scratchpad import dram_bytes
-from accelsim.mapping.tiling import Tile, operand_loads
+from accelsim.mapping.tiling import plan_loads
 from accelsim.operations import Gemm, LayerWork, Tensor
 
 
@@ -57,12 +60,14 @@ def total_traffic(parts: Iterable[Traffic]) -> Traffic:
     return Traffic(dram_read, dram_write, pad_read, pad_write)
 
 
-def read_traffic(tensor: Tensor, chip: Chip, *, loads: int = 1, unit_bytes: int | None = None) -> Traffic:
+def read_traffic(
+    tensor: Tensor, chip: Chip, *, loads: int | Fraction = 1, unit_bytes: int | None = None
+) -> Traffic:
     """A unit reads ``tensor``, which crosses from DRAM ``loads`` times.
 
     ``unit_bytes`` is what the unit takes from the scratchpads; by default the tensor once.
     """
-    from_dram = loads * dram_bytes(tensor, chip)
+    from_dram = ceil_div(loads * dram_bytes(tensor, chip), 1)
     taken = tensor.size_bytes if unit_bytes is None else unit_bytes
     return Traffic(dram_read_bytes=from_dram, scratchpad_read_bytes=taken, scratchpad_write_bytes=from_dram)
 
@@ -80,11 +85,12 @@ def gemm_traffic(gemm: Gemm, plan: Plan, counts: GemmCounts, chip: Chip) -> Traf
     result = write_traffic(gemm.out, chip)
     if not gemm.macs:
         return result
-    tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
-    a_loads, b_loads = operand_loads(gemm.m, gemm.k, gemm.n, tile)
+    a_loads, b_loads = plan_loads(plan)
     a = read_traffic(gemm.a, chip, loads=a_loads, unit_bytes=counts.a_read_bytes)
     b = read_traffic(gemm.b, chip, loads=b_loads, unit_bytes=counts.b_read_bytes)
-    return total_traffic((a, b, result))
+    waiting = counts.waiting_sum_bytes
+    sums = Traffic(scratchpad_read_bytes=waiting, scratchpad_write_bytes=waiting)
+    return total_traffic((a, b, sums, result))
 
 
 def vector_traffic(work: LayerWork, chip: Chip) -> Traffic:

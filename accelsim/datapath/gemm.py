@@ -45,12 +45,20 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
     -------
     (m, n), every value a value of ``plan.accumulator`` (``plan.readout`` if that is exact): float32, or
     float64 where float32 does not hold them all.
+
+    Raises `InputError` for operands that do not fit the plan, and for a row-stationary plan whose sums
+    depend on the order of additions.
     """
     (*stack, m, k), n = a.array.shape, b.array.shape[-1]
     if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[:-1] != (*stack, k):
         raise InputError(
             f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
             f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
+        )
+    if plan.by_rows is not None and plan.accumulator != "exact":
+        raise InputError(
+            f"row_stationary adds kernel rows pass by pass, an order that is not computed bit by bit with a "
+            f"'{plan.accumulator}' accumulator; use 'estimate', or a chip whose array.accumulator is exact"
         )
     rule = rule_of(plan, seed)
     wide = exact_sums(rule, a, b)

@@ -19,6 +19,7 @@ from functools import cache
 from accelsim.mapping.merging import Link, merge_cycles
 from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Dataflow, Plan, Splits
+from accelsim.mapping.row_mapping import RowMapping
 
 
 @cache
@@ -91,6 +92,20 @@ def _blocks(extent: int, splits: int, unit: int | None) -> int:
     return larger * ceil_div(size + 1, unit) + (splits - larger) * ceil_div(size, unit)
 
 
+def _count_rows(mapping: RowMapping) -> ArrayCounts:
+    """Counts of a row-stationary product: filters fill the array, which then waits for sums."""
+    return ArrayCounts(
+        passes=mapping.shape.groups * mapping.passes,
+        fill_cycles=mapping.loading_cycles(),
+        compute_cycles=mapping.stream_cycles(),
+        stall_cycles=mapping.waiting_cycles(),
+        a_buffer_reads=mapping.input_reads(),
+        b_buffer_reads=mapping.weight_reads(),
+        psum_writes=mapping.waiting_sums() + mapping.shape.groups * mapping.shape.outputs,
+        psum_reads=mapping.waiting_sums(),
+    )
+
+
 def array_shape(plan: Plan) -> ArrayShape:
     """The array as ``plan`` uses it."""
     return ArrayShape(plan.rows, plan.cols, plan.simd, plan.lanes, plan.chunk, plan.pipelined)
@@ -98,6 +113,8 @@ def array_shape(plan: Plan) -> ArrayShape:
 
 def count_plan(plan: Plan) -> ArrayCounts:
     """Exact counts of the GEMM that ``plan`` maps, over all workers."""
+    if plan.by_rows is not None:
+        return _count_rows(plan.by_rows)
     whole = Share(plan.m, plan.k, plan.n, plan.groups)
     link = Link(plan.link_bytes_per_cycle, plan.hop_cycles, plan.sum_bits)
     return count_chip(whole, plan.dataflow, plan.splits, array_shape(plan), link)

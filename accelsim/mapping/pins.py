@@ -138,6 +138,11 @@ def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
     if pin.dataflow is not None and pin.dataflow not in chip.array.dataflows:
         allowed = ", ".join(chip.array.dataflows)
         raise pins.mistake(index, "dataflow", f"chip '{chip.name}' has no {pin.dataflow}; allowed: {allowed}")
+    if pin.dataflow == "row_stationary" and (pin.splits or pin.tile):
+        key = "splits" if pin.splits else "tile"
+        raise pins.mistake(
+            index, key, "row_stationary runs on one array and chooses its own blocks; leave it out"
+        )
     if pin.splits is None:
         return
     pieces = pin.splits.as_splits().workers

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary"]
+from accelsim.mapping.row_mapping import RowMapping
+
+Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 LoopOrder = Literal["m_outer", "n_outer"]
 LOOP_ORDERS: tuple[LoopOrder, ...] = ("m_outer", "n_outer")
 
@@ -45,6 +47,8 @@ class Plan:
     ``m_splits`` x ``n_splits`` x ``group_splits`` x ``k_splits`` of them work, each on its piece. Pieces of
     K meet on links of ``link_bytes_per_cycle`` with ``hop_cycles`` each (`accelsim.mapping.merging`; 0:
     there are none), in sums of ``sum_bits``. ``multicast``: one scratchpad read serves several arrays.
+    ``by_rows``: how a row-stationary array slides over images, which decides its counts (not its bits: see
+    `accelsim.mapping.row_mapping`).
     """
 
     m: int
@@ -77,6 +81,7 @@ class Plan:
     k_splits: int = 1
     readout: str = "fp32"
     multicast: bool = False
+    by_rows: RowMapping | None = None
 
     @property
     def splits(self) -> Splits:

@@ -2,7 +2,8 @@
 
 The space, for one GEMM on one chip:
 
-- every dataflow the chip allows;
+- every dataflow the chip allows, but row_stationary, whose products have a space of their own
+  (`accelsim.mapping.row_stationary`): what can run so does, unless a pin says otherwise;
 - every way to write its number of arrays as a product of pieces of M, N, the groups and K (K only where
   the chip has a ring, on which the pieces meet);
 - every tile of `accelsim.mapping.tiling` with both loop orders, K innermost;
@@ -32,6 +33,7 @@ from accelsim.mapping.merging import Link
 from accelsim.mapping.partition import count_chip, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Dataflow, Plan, Splits
+from accelsim.mapping.row_stationary import plan_rows, runs_by_rows
 from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
@@ -62,6 +64,11 @@ class Restriction:
     splits: Splits | None = None
     tile: Tile | None = None
 
+    @property
+    def allows_rows(self) -> bool:
+        """Whether a row-stationary mapping is left: it has neither pieces nor tiles."""
+        return self.dataflow in (None, "row_stationary") and self.splits is None and self.tile is None
+
 
 ANYTHING = Restriction()
 
@@ -76,6 +83,8 @@ def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency", only: Re
     if mode is None:
         raise _no_mode(gemm, chip)
     sum_bits = accumulator_bits(chip.array.accumulator, gemm.a_format, gemm.b_format, gemm.k)
+    if only.allows_rows and runs_by_rows(gemm, chip):
+        return plan_rows(gemm, chip, mode, sum_bits)
     best = _best(gemm, chip, Appraiser(gemm, chip, mode, sum_bits), objective, only)
     if best is None:
         raise _no_tile(gemm, chip)
@@ -131,7 +140,8 @@ def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) ->
     whole = Share(gemm.m, gemm.k, gemm.n, gemm.groups)
     link = link_of(chip, appraiser.sum_bits)
     ways = (only.splits,) if only.splits else partitions(chip.workers, split_k=chip.ring is not None)
-    for dataflow in (only.dataflow,) if only.dataflow else chip.array.dataflows:
+    dataflows = (only.dataflow,) if only.dataflow else chip.array.dataflows
+    for dataflow in (name for name in dataflows if name != "row_stationary"):
         for splits in ways:
             array = array_of(chip, dataflow, appraiser.lanes, gemm.k, splits)
             counts = count_chip(whole, dataflow, splits, array, link)

@@ -27,10 +27,12 @@ tiles, then M outer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from accelsim.chip import Chip
 from accelsim.mapping.passes import ArrayShape, ceil_div
 from accelsim.mapping.plan import LOOP_ORDERS, Dataflow, LoopOrder, Plan, Splits
+from accelsim.mapping.row_mapping import RowMapping
 from accelsim.mapping.scratchpad import dram_bytes, half_capacity_bytes
 from accelsim.operations import Gemm
 
@@ -52,6 +54,19 @@ def operand_loads(m: int, k: int, n: int, tile: Tile) -> tuple[int, int]:
         return _outer_and_inner_loads(m_tiles, n_tiles, k_tiles)
     b_loads, a_loads = _outer_and_inner_loads(n_tiles, m_tiles, k_tiles)
     return a_loads, b_loads
+
+
+def plan_loads(plan: Plan) -> tuple[int | Fraction, int]:
+    """How often (A, B) cross from DRAM by a plan, in whole; 0 for an empty product.
+
+    A row-stationary array reads the rows that two strips of an image share twice, so A may cross a fraction
+    more often.
+    """
+    if not plan.m * plan.k * plan.n * plan.groups:
+        return 0, 0
+    if plan.by_rows is not None:
+        return plan.by_rows.loads
+    return operand_loads(plan.m, plan.k, plan.n, Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order))
 
 
 def _outer_and_inner_loads(outer_tiles: int, inner_tiles: int, k_tiles: int) -> tuple[int, int]:
@@ -166,8 +181,23 @@ def first_pass_bytes(gemm: Gemm, plan: Plan, chip: Chip) -> int:
     One chunk of each piece of K by one pass of every worker, of those operands that do not stay in the
     scratchpads; of a streamed operand, as many rows as the array is high.
     """
+    if plan.by_rows is not None:
+        return _first_row_bytes(gemm, plan.by_rows, chip)
     array = plan.rows, plan.output_cols, plan.chunk
     return first_bytes(gemm, chip, plan.dataflow, plan.splits, array)
+
+
+def _first_row_bytes(gemm: Gemm, mapping: RowMapping, chip: Chip) -> int:
+    """The inputs and weights of the first pass of a row-stationary array, as parts of their tensors."""
+    inputs, weights = mapping.first_words()
+    shape = mapping.shape
+    all_inputs = shape.samples * shape.groups * shape.rows_in * shape.cols_in * shape.channels
+    all_weights = shape.groups * shape.weights
+    if not gemm.macs:
+        return 0
+    return ceil_div(inputs * dram_bytes(gemm.a, chip), all_inputs) + ceil_div(
+        weights * dram_bytes(gemm.b, chip), all_weights
+    )
 
 
 def first_bytes(

@@ -42,7 +42,8 @@ def inference_program(workload: Workload, program: Program, batch: int) -> Progr
             if one.operand_of is None and (leaf.layer.kind not in _FOLDED or name == "beta")
         )
         parameters += held * master_bytes + sum(each.size_bytes for each in code_tensors(leaf, formats))
-    bits = _handed_on_bits(works, formats, number_format(formats[leaves[0].site.name].storage).bits)
+    code = _next_code_bits(works, formats)
+    bits = number_format(formats[leaves[0].site.name].storage).bits if code is None else code
     inputs = Tensor("input", batch * leaves[0].site.elements, bits, "input").size_bytes
     return Program(works, program.rules, MemoryNeed(parameters, 0, 0, inputs))
 
@@ -56,22 +57,23 @@ def inference_works(
     found, coded = [], False
     for index, work in enumerate(forward):
         storage = number_format(formats[work.layer].storage).bits
-        bits = _handed_on_bits(forward[index + 1 :], formats, storage)
+        next_code = _next_code_bits(forward[index + 1 :], formats)
+        bits = storage if next_code is None else next_code
         found.append(_matrix(work, bits, coded) if work.gemms else _vector(work, bits, storage))
-        coded = bits != storage
+        coded = next_code is not None
     return tuple(found)
 
 
-def _handed_on_bits(
-    after: Sequence[LayerWork], formats: Mapping[str, TensorFormats], storage: int
-) -> int | Fraction:
-    """Bits of an element that a layer hands on: those of the next matrix layer's code, or of the storage."""
+def _next_code_bits(
+    after: Sequence[LayerWork], formats: Mapping[str, TensorFormats]
+) -> int | Fraction | None:
+    """Bits of the code that the next matrix layer reads; None where a sum comes first, or nothing."""
     for work in after:
         if work.gemms:
             return stored_bits(formats[work.layer].activation)
         if work.kind in _SUMS:
             break
-    return storage
+    return None
 
 
 def _matrix(work: LayerWork, bits: int | Fraction, coded: bool) -> LayerWork:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from accelsim.chip import Chip
 from accelsim.cost import GemmCost, LayerCost, price_layer
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import PinFile, Plan
-from accelsim.mapping.tiling import Tile, operand_loads
+from accelsim.mapping.tiling import plan_loads
 from accelsim.operations import PHASES, Gemm, LayerWork
 from accelsim.recipe import Recipe
 from accelsim.run.estimating import planner_for, resolve
@@ -33,13 +34,9 @@ class MappedGemm:
         return self.cost.gemms[0]
 
     @property
-    def loads(self) -> tuple[int, int]:
+    def loads(self) -> tuple[int | Fraction, int]:
         """How often A and B cross from DRAM in whole, unless they stay in the scratchpads."""
-        plan = self.plan
-        if not self.gemm.macs:
-            return 0, 0
-        tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
-        return operand_loads(plan.m, plan.k, plan.n, tile)
+        return plan_loads(self.plan)
 
 
 def map_gemms(

@@ -42,6 +42,8 @@ def step_of(
 
 
 def _has_backward(chip: Chip, program: Program) -> bool:
-    """Whether the chip's MACs take any GEMM of the backward or update phase."""
+    """Whether the chip's arrays take any GEMM of the backward or update phase."""
+    if chip.array.dataflows == ("row_stationary",):
+        return False
     gemms = [gemm for gemm in program.gemms if gemm.phase != "forward"]
     return any(chip.array.mode_for(gemm.a_format, gemm.b_format) for gemm in gemms)

@@ -1,0 +1,198 @@
+"""One convolution in row-stationary order: what is on the array at once, and the counts that follow.
+
+The dataflow of Eyeriss (Chen et al., ISCA 2016, section V; JSSC 52(1), 2017, section IV). A PE slides one
+kernel row over one input row: ``kernel`` x ``cols_out`` MACs. A *set* of ``kernel`` x ``strip`` PEs does
+``strip`` output rows of one filter and channel; kernel rows lie down the array, output rows across it, and
+a strip longer than the array is wide lies in segments one above the other. As many sets as fit work side by
+side, each on filters of its own, and a PE works on ``filters`` and ``channels`` in turn, whose rows it
+holds; ``simd`` of the filters and ``lanes`` of the channels in one cycle. So the sums of ``filters`` x sets
+filters are added up over ``channels`` channels in one *pass*; samples, strips and the rest of filters and
+channels follow pass by pass, each of which takes the longest of
+
+- filters/simd channels/lanes kernel cols_out cycles per sample, in which the PEs compute, and
+- filters sets strip cols_out / ``sum_words_per_cycle`` per sample, in which sums come and go;
+
+filters are loaded before, ``filter_words_per_cycle`` at a time, once per strip and block of samples.
+
+A *block* is the samples and filters whose sums wait in the global buffer, beside the inputs of one pass;
+they must fit. Inputs cross DRAM once per block's filters, rows that two strips share twice; weights once
+per strip and block's samples; outputs once. In the global buffer inputs are read once per filters held in
+the array, sums go out and back once per pass. Per kernel row of MACs one sum moves between PEs; four words
+are accessed inside a PE per MAC, which the mode's energy per MAC includes. Nothing is compressed.
+
+The order of additions is that of the passes, in each of them kernel rows after what a PE has added up; no
+kernel of the simulator follows it, so values need sums in which no order shows (an ``exact`` accumulator).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from accelsim.chip import LocalStore
+from accelsim.operations import Gemm
+
+
+@dataclass(frozen=True)
+class ConvolutionShape:
+    """A convolution; ``filters`` and ``channels`` are those of one group."""
+
+    samples: int
+    groups: int
+    filters: int
+    channels: int
+    kernel: int
+    stride: int
+    rows_in: int
+    cols_in: int
+    rows_out: int
+    cols_out: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of one group."""
+        return self.filters * self.channels * self.kernel**2
+
+    @property
+    def outputs(self) -> int:
+        """Results of one group, all samples."""
+        return self.samples * self.rows_out * self.cols_out * self.filters
+
+    @property
+    def macs(self) -> int:
+        """Products of all groups and samples."""
+        return self.groups * self.outputs * self.channels * self.kernel**2
+
+
+def shape_of(gemm: Gemm) -> ConvolutionShape:
+    """The convolution behind a forward GEMM; any other product is one of 1 x 1 kernels on 1 x 1 images."""
+    window = gemm.window
+    if window is None:
+        return ConvolutionShape(gemm.m, gemm.groups, gemm.n, gemm.k, 1, 1, 1, 1, 1, 1)
+    channels = gemm.k // window.kernel**2
+    return ConvolutionShape(
+        window.samples, gemm.groups, gemm.n, channels, window.kernel, window.stride,
+        window.rows_in, window.cols_in, window.rows_out, window.cols_out,
+    )  # fmt: skip
+
+
+def _ceil(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+@dataclass(frozen=True)
+class RowMapping:
+    """How a convolution runs; the words are those of the module's text."""
+
+    shape: ConvolutionShape
+    store: LocalStore
+    strip: int
+    sets: int
+    filters: int
+    channels: int
+    block_samples: int
+    block_filters: int
+    lanes: int = 1
+    simd: int = 1
+
+    @property
+    def strips(self) -> int:
+        """Strips of one image."""
+        return _ceil(self.shape.rows_out, self.strip)
+
+    @property
+    def rows_in(self) -> int:
+        """Input rows that a strip needs."""
+        return (self.strip - 1) * self.shape.stride + self.shape.kernel
+
+    @property
+    def sample_blocks(self) -> int:
+        """Blocks that the samples make."""
+        return _ceil(self.shape.samples, self.block_samples)
+
+    @property
+    def filter_blocks(self) -> int:
+        """Blocks that the filters make."""
+        return _ceil(self.shape.filters, self.block_filters)
+
+    @property
+    def rounds(self) -> int:
+        """Passes that add to the same sums."""
+        return _ceil(self.shape.channels, self.channels)
+
+    @property
+    def passes(self) -> int:
+        """Passes of one group, each over one sample."""
+        across = _ceil(self.shape.filters, self.filters * self.sets)
+        return self.shape.samples * self.strips * across * self.rounds
+
+    @property
+    def _pass_cycles(self) -> int:
+        """Cycles in which the PEs compute in a pass."""
+        at_once = _ceil(self.filters, self.simd) * _ceil(self.channels, self.lanes)
+        return at_once * self.shape.kernel * self.shape.cols_out
+
+    def stream_cycles(self) -> int:
+        """Cycles in which the PEs compute, all groups."""
+        return self.shape.groups * self.passes * self._pass_cycles
+
+    def waiting_cycles(self) -> int:
+        """Cycles in which they wait for sums, all groups."""
+        words = self.filters * self.sets * self.strip * self.shape.cols_out
+        wait = max(_ceil(words, self.store.sum_words_per_cycle) - self._pass_cycles, 0)
+        return self.shape.groups * self.passes * wait
+
+    def weight_reads(self) -> int:
+        """Weights that are loaded into the PEs, all groups."""
+        return self.shape.groups * self.shape.weights * self.strips * self.sample_blocks
+
+    def loading_cycles(self) -> int:
+        """Cycles in which filters are loaded, all groups."""
+        words = self.weight_reads() // max(self.shape.groups, 1)
+        return self.shape.groups * _ceil(words, self.store.filter_words_per_cycle)
+
+    def cycles(self) -> int:
+        """All of them."""
+        return self.loading_cycles() + self.stream_cycles() + self.waiting_cycles()
+
+    @property
+    def _rows_read(self) -> int:
+        """Rows of one sample and channel that the strips read together."""
+        return max(self.strips * self.rows_in, self.shape.rows_in)
+
+    def input_words(self) -> int:
+        """Inputs of one group and all samples, with the rows that strips share."""
+        return self.shape.samples * self._rows_read * self.shape.cols_in * self.shape.channels
+
+    @property
+    def loads(self) -> tuple[Fraction, int]:
+        """How often inputs and weights cross from DRAM, over their size."""
+        inputs = Fraction(self._rows_read * self.filter_blocks, self.shape.rows_in)
+        return inputs, self.strips * self.sample_blocks
+
+    def dram_words(self) -> int:
+        """Words over DRAM, all groups."""
+        inputs = self.input_words() * self.filter_blocks
+        return self.shape.groups * (inputs + self.shape.outputs) + self.weight_reads()
+
+    def first_words(self) -> tuple[int, int]:
+        """Inputs and weights that must arrive before the first pass starts."""
+        inputs = self.channels * min(self.rows_in, self.shape.rows_in) * self.shape.cols_in
+        return inputs, self.filters * self.sets * self.channels * self.shape.kernel**2
+
+    def input_reads(self) -> int:
+        """Inputs read from the global buffer, all groups."""
+        return self.shape.groups * self.input_words() * _ceil(self.shape.filters, self.filters * self.sets)
+
+    def waiting_sums(self) -> int:
+        """Sums that go to the global buffer and come back for another pass, all groups."""
+        return self.shape.groups * self.shape.outputs * (self.rounds - 1)
+
+    def passed_sums(self) -> int:
+        """Sums that move from a PE to the next, all groups."""
+        return self.shape.macs // (self.shape.kernel * self.channels)
+
+    def buffer_words(self) -> tuple[int, int]:
+        """Words read from and written into the global buffer by the array, all groups."""
+        waiting = self.waiting_sums()
+        return self.input_reads() + waiting, waiting + self.shape.groups * self.shape.outputs

@@ -1,0 +1,190 @@
+"""The choice of a row-stationary mapping: the one of least energy, DRAM's included.
+
+What a mapping is and counts stands in `accelsim.mapping.row_mapping`. The space is every strip, every number
+of filters (powers of two) and channels (divisors) that a PE holds, and every block of samples with the most
+filters that fit. Eyeriss's designers choose by energy too; for AlexNet this finds the mapping that they
+publish (JSSC 52(1), 2017, Table III).
+The objective of a search does not matter here: it chooses among other dataflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from accelsim.chip import Chip, LocalStore, Mode
+from accelsim.errors import InputError
+from accelsim.mapping.attojoules import attojoules, exact, rounded
+from accelsim.mapping.passes import ceil_div
+from accelsim.mapping.plan import Plan
+from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping, shape_of
+from accelsim.operations import Gemm
+
+_FEW_SAMPLES = 16
+"""Up to here every block of samples is tried, above only powers of two and all of them."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """``sets`` sets of ``strip`` output rows each on the array at once."""
+
+    strip: int
+    sets: int
+
+
+def placements(shape: ConvolutionShape, rows: int, cols: int) -> list[Placement]:
+    """All placements on ``rows`` x ``cols`` PEs, the shortest strip first.
+
+    Raises `InputError` for a kernel with more rows than the array.
+    """
+    if shape.kernel > rows:
+        raise InputError(f"row stationary: a kernel of {shape.kernel} rows does not fit {rows} rows of PEs")
+    slots = rows // shape.kernel
+    found = []
+    for strip in range(1, shape.rows_out + 1):
+        segments = ceil_div(strip, cols)
+        sets = slots * (cols // strip) if segments == 1 else slots // segments
+        if sets:
+            found.append(Placement(strip, sets))
+    return found
+
+
+def useful(shape: ConvolutionShape, found: Sequence[Placement]) -> list[Placement]:
+    """Of placements with equal sets that cut an image into as many strips, the one of the shortest strips.
+
+    A longer strip takes more of the global buffer and more input rows, and nothing gets less.
+    """
+    best: dict[tuple[int, int], Placement] = {}
+    for place in found:
+        best.setdefault((ceil_div(shape.rows_out, place.strip), place.sets), place)
+    return list(best.values())
+
+
+def held(shape: ConvolutionShape, store: LocalStore) -> list[tuple[int, int]]:
+    """(filters, channels) that a PE can hold: channels divide the layer's, filters are powers of two."""
+    most_channels = max(store.input_words // shape.kernel, 1)
+    found = []
+    for channels in range(1, min(most_channels, shape.channels) + 1):
+        if shape.channels % channels == 0:
+            most = min(store.filter_words // (shape.kernel * channels), store.sum_words)
+            found += [(1 << power, channels) for power in range(max(most, 1).bit_length())]
+    return found
+
+
+def sample_blocks(samples: int) -> list[int]:
+    """Samples that may share a block."""
+    if samples <= _FEW_SAMPLES:
+        return [*range(1, samples + 1)]
+    return [*(1 << power for power in range((samples - 1).bit_length())), samples]
+
+
+def mappings(
+    shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode, places: Sequence[Placement]
+) -> Iterator[RowMapping]:
+    """All mappings on ``places`` whose blocks fit, each with the most filters that do."""
+    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    lanes, simd = mode.lanes, chip.array.simd
+    for place in places:
+        rows_in = (place.strip - 1) * shape.stride + shape.kernel
+        for filters, channels in held(shape, store):
+            sets = min(place.sets, ceil_div(shape.filters, filters))
+            inputs = channels * rows_in * shape.cols_in
+            for samples in sample_blocks(shape.samples):
+                room = (buffer_words // samples - inputs) // (place.strip * shape.cols_out)
+                block = room // (filters * sets) * filters * sets
+                if block > 0:
+                    block = min(block, shape.filters)
+                    yield RowMapping(
+                        shape, store, place.strip, sets, filters, channels, samples, block, lanes, simd
+                    )
+
+
+@cache
+def choose(shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode) -> RowMapping:
+    """The mapping of least energy, DRAM's included. Raises `InputError` if none fits."""
+    places = useful(shape, placements(shape, chip.array.rows, chip.array.cols))
+    space = mappings(shape, chip, store, mode, places)
+    found = min(space, key=lambda each: moved_aj(each, chip), default=None)
+    if found is None:
+        capacity = chip.scratchpad.capacity_kib
+        raise InputError(
+            f"row stationary: not even one output row of {shape.cols_out} fits into {capacity} KiB"
+        )
+    return found
+
+
+def dram_aj(mapping: RowMapping, chip: Chip) -> int:
+    """Energy of DRAM."""
+    per_byte = 8 * attojoules(chip.dram.read_energy_pj_per_bit.value)
+    return mapping.dram_words() * mapping.store.word_bytes * per_byte
+
+
+def moved_aj(mapping: RowMapping, chip: Chip) -> int:
+    """All energy but that of the MACs, which no mapping changes, and of the clock."""
+    reads, writes = mapping.buffer_words()
+    pad = chip.scratchpad
+    words = (
+        reads * attojoules(pad.read_energy_pj_per_byte.value)
+        + writes * attojoules(pad.write_energy_pj_per_byte.value)
+        + mapping.passed_sums() * attojoules(chip.operand_buffer.energy_pj_per_byte.value)
+    )
+    static = rounded(
+        mapping.cycles(), exact(chip.static_power_mw.value) * 10**9 / exact(chip.clock_mhz.value)
+    )
+    return words * mapping.store.word_bytes + static + dram_aj(mapping, chip)
+
+
+def runs_by_rows(gemm: Gemm, chip: Chip) -> bool:
+    """Whether ``gemm`` runs row by row on ``chip``: a convolution whose kernel fits, if the chip can.
+
+    Where a chip has no other dataflow, all forward products do. Raises `InputError` for a product of a
+    backward or update phase on such a chip.
+    """
+    array = chip.array
+    if "row_stationary" not in array.dataflows:
+        return False
+    if len(array.dataflows) > 1:
+        return gemm.window is not None and gemm.window.kernel <= array.rows
+    if gemm.phase != "forward":
+        raise InputError(
+            f"layer '{gemm.layer}' ({gemm.phase}): row_stationary runs forward products alone; add another "
+            f"dataflow to array.dataflows of chip '{chip.name}', or estimate the forward phases only"
+        )
+    return True
+
+
+def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int) -> Plan:
+    """The plan of a product that `runs_by_rows`; its tiles are the whole of it."""
+    store, array, shape = chip.array.local_store, chip.array, shape_of(gemm)
+    assert store is not None, "a chip with row_stationary was checked to have one"
+    empty = RowMapping(shape, store, 1, 1, 1, 1, 1, 1)
+    return Plan(
+        m=gemm.m,
+        k=gemm.k,
+        n=gemm.n,
+        groups=gemm.groups,
+        dataflow="row_stationary",
+        rows=array.rows,
+        cols=array.cols,
+        simd=array.simd,
+        lanes=mode.lanes,
+        chunk=max(gemm.k, 1),
+        accumulator=array.accumulator,
+        overflow=array.overflow,
+        pipelined=array.pipelined,
+        workers=1,
+        m_splits=1,
+        n_splits=1,
+        group_splits=1,
+        tile_m=gemm.m,
+        tile_n=gemm.n,
+        tile_k=gemm.k,
+        loop_order="m_outer",
+        energy_aj_per_mac=attojoules(mode.energy_pj_per_mac.value),
+        sum_bits=sum_bits,
+        rounding=array.rounding,
+        alignment_bits=array.alignment_bits,
+        readout=chip.vector_unit.storage_format,
+        by_rows=choose(shape, chip, store, mode) if gemm.macs else empty,
+    )
