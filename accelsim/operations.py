@@ -65,6 +65,7 @@ class Gemm:
     ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
     reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
     ``window``: of a convolution's forward product.
+    ``part`` says which it is where a layer has several in a phase.
     """
 
     layer: str
@@ -79,6 +80,7 @@ class Gemm:
     out: Tensor
     groups: int = 1
     window: Window | None = None
+    part: str = ""
 
     @property
     def macs(self) -> int:

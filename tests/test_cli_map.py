@@ -73,6 +73,24 @@ def test_what_is_shown_can_be_pinned(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
+    ("workload", "layer"),
+    [("austen_lstm", "lstm1"), ("fashion_cnn", "conv2d3"), ("austen_gpt", "attention1")],
+)
+def test_equal_shapes_with_unequal_plans_can_be_pinned(
+    workload: str, layer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps of an LSTM, classes of a strided convolution, products of an attention: each keeps its plan."""
+    pins, words = tmp_path / "pins.yaml", ["map", "fp4_training", workload, layer, "--json"]
+    assert main([*words, "--objective", "energy", "--pin", str(pins)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert main([*words, "--mapping", str(pins)]) == 0
+    assert json.loads(capsys.readouterr().out) == shown
+    parts = [each["part"] for each in shown if each["phase"] == "backward"]
+    assert len(set(parts)) == len(parts) > 1
+    assert len(load_pins(pins).mappings) == len(shown)
+
+
+@pytest.mark.parametrize(
     ("words", "text"),
     [
         (["linear9"], "error: unknown layer 'linear9' (did you mean 'linear3'?); allowed: "),
@@ -88,6 +106,14 @@ def test_mistakes_are_told_in_one_line(
     found = capsys.readouterr().err
     assert found.startswith(text)
     assert found.count("\n") == 1
+
+
+def test_one_array_is_spoken_of_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    """A chip of one array splits nothing, in both commands that show plans."""
+    assert main(["gemm", "tpu_v1", "4", "9", "5"]) == 0
+    assert "weight_stationary, one array of 256 x 256 PEs" in capsys.readouterr().out
+    assert main(["map", "gupta2015", "letters_mlp", "linear1", "--phase", "forward"]) == 0
+    assert re.search(r"in parallel m 1 x n 1 x groups 1 x k 1 +1 of 1 array$", capsys.readouterr().out, re.M)
 
 
 def test_an_unknown_phase_is_told() -> None:

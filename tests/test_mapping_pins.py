@@ -87,6 +87,27 @@ def test_a_pin_for_one_shape_goes_before_one_for_all(tmp_path: Path, chip: Chip)
         assert planner.plan(gemm_of(60, 70, 51)).splits == Splits(n=4)
 
 
+def test_products_of_one_shape_are_told_apart(tmp_path: Path, chip: Chip) -> None:
+    """The pin with a part is for that part alone, and the one without for the other."""
+    first, later = replace(GEMM, part="first step"), replace(GEMM, part="later steps")
+    path = tmp_path / "pins.yaml"
+    entry = "  - {layer: fc, phase: update, gemm: [60, 70, 50], "
+    lines = ["splits: {n: 4}}", "part: later steps, splits: {m: 4}}"]
+    path.write_text("mappings:\n" + "".join(f"{entry}{line}\n" for line in lines), encoding="utf-8")
+    plans = Planner(chip, pins=load_pins(path)).plans([first, later])
+    assert (plans[first].splits, plans[later].splits) == (Splits(n=4), Splits(m=4))
+
+
+def test_a_part_that_is_not_there_is_told(tmp_path: Path, chip: Chip) -> None:
+    """The parts of that layer, phase and shape are named; where there is one GEMM, none is needed."""
+    several = [replace(GEMM, part="first step"), replace(GEMM, part="later steps")]
+    planner = pinned(tmp_path, chip, "part: last step")
+    with pytest.raises(InputError, match=r"\.part: must be first step or later steps, got last step$"):
+        planner.plans(several)
+    with pytest.raises(InputError, match=r"\.part: 'fc' update has one GEMM only; remove this key$"):
+        planner.plans([GEMM])
+
+
 def test_fewer_arrays_may_work(tmp_path: Path, chip: Chip) -> None:
     """A pin may leave arrays idle; the plan still knows how many there are."""
     plan = pinned(tmp_path, chip, "splits: {m: 3}").plan(GEMM)

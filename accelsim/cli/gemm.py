@@ -105,7 +105,8 @@ def _operand_rows(report: api.GemmReport) -> list[tuple[str, str]]:
 
 def _plan_rows(report: api.GemmReport) -> list[tuple[str, str]]:
     plan, counts = report.result.plan, report.cost.gemms[0].counts
-    split = f"{plan.split} split over {plan.workers} arrays of {plan.rows} x {plan.cols} PEs"
+    pes = f"of {plan.rows} x {plan.cols} PEs"
+    split = f"{plan.split} split over {plan.workers} arrays {pes}" if plan.workers > 1 else f"one array {pes}"
     return [
         ("Dataflow", f"{plan.dataflow}, {split}"),
         ("Order of additions", _order_text(plan)),

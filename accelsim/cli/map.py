@@ -71,7 +71,7 @@ def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
     rows = [
         [
             each.gemm.layer,
-            each.gemm.phase,
+            _phase(each),
             _shape(each),
             each.plan.dataflow,
             each.plan.split,
@@ -87,6 +87,10 @@ def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
     print_table((*header, "energy"), rows, right=(6, 8, 9))
 
 
+def _phase(each: api.MappedGemm) -> str:
+    return f"{each.gemm.phase}, {each.gemm.part}" if each.gemm.part else each.gemm.phase
+
+
 def _shape(each: api.MappedGemm) -> str:
     groups = f" x {each.gemm.groups} groups" if each.gemm.groups > 1 else ""
     return f"{each.gemm.m:,} x {each.gemm.k:,} x {each.gemm.n:,}{groups}"
@@ -95,7 +99,7 @@ def _shape(each: api.MappedGemm) -> str:
 def _show(each: api.MappedGemm) -> None:
     gemm, plan = each.gemm, each.plan
     click.echo(
-        f"{gemm.layer}, {gemm.phase}: {_shape(each)} (M x K x N), {gemm.a_format} x {gemm.b_format} "
+        f"{gemm.layer}, {_phase(each)}: {_shape(each)} (M x K x N), {gemm.a_format} x {gemm.b_format} "
         f"into {plan.accumulator}, {plan.dataflow}\n"
     )
     for depth, (loop, note) in enumerate(loop_nest(each)):
@@ -123,7 +127,7 @@ def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
         else ""
     )
     cut = " x ".join(f"{name} {pieces}" for name, pieces in vars(plan.splits).items())
-    nest.append((f"in parallel {cut}", f"{used} of {plan.workers} arrays{merge}"))
+    nest.append((f"in parallel {cut}", f"{used} of {_arrays(plan.workers)}{merge}"))
     return [*nest, *_array_loops(each)]
 
 
@@ -156,6 +160,10 @@ def row_loops(mapping: RowMapping) -> list[tuple[str, str]]:
             "kernel x output rows x sets",
         ),
     ]
+
+
+def _arrays(count: int) -> str:
+    return f"{count} arrays" if count > 1 else "1 array"
 
 
 def _tile_loop(name: str, extent: int, tile: int) -> str:
@@ -221,8 +229,8 @@ def _cost_rows(each: api.MappedGemm) -> list[tuple[str, str]]:
 def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
     """A file for ``--mapping`` that pins these mappings as they are."""
     lines = ["# Pinned mappings, for --mapping of estimate, run and compare.", "mappings:"]
-    shapes = {(each.gemm.layer, each.gemm.phase, _shape(each)): each for each in mapped}
-    for each in shapes.values():
+    distinct = {(each.gemm.layer, each.gemm.phase, each.gemm.part, _shape(each)): each for each in mapped}
+    for each in distinct.values():
         gemm, plan = each.gemm, each.plan
         rows = plan.by_rows is not None
         splits = ", ".join(f"{name}: {pieces}" for name, pieces in vars(plan.splits).items())
@@ -231,6 +239,7 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
             f"  - layer: {gemm.layer}",
             f"    phase: {gemm.phase}",
             f"    gemm: [{gemm.m}, {gemm.k}, {gemm.n}]",
+            *([f"    part: {gemm.part}"] if gemm.part else []),
             f"    dataflow: {plan.dataflow}",
             *([] if rows else [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}"]),
         ]
@@ -241,6 +250,7 @@ def _json(each: api.MappedGemm) -> dict[str, Any]:
     return {
         "layer": each.gemm.layer,
         "phase": each.gemm.phase,
+        "part": each.gemm.part,
         "plan": vars(each.plan),
         "loop_nest": [loop for loop, _ in loop_nest(each)],
         "counts": vars(each.counts.counts),

@@ -11,10 +11,10 @@ from accelsim.cost.capacity import (
     peak_memory,
     weight_code_bytes,
 )
-from accelsim.cost.counts import GemmCounts, count_gemm
+from accelsim.cost.counts import GemmCost, GemmCounts, count_gemm
 from accelsim.cost.energy import Energy
 from accelsim.cost.grid import Grid, grid_record, load_grid
-from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
+from accelsim.cost.layer_cost import LayerCost, LayerTime
 from accelsim.cost.pricing import price_layer, price_step
 from accelsim.cost.traffic import Traffic
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from accelsim.mapping import Plan
 from accelsim.mapping.edges import edge_bytes, row_edge_bytes
@@ -53,6 +54,33 @@ class GemmCounts:
     def operand_buffer_bytes(self) -> int:
         """Bytes through the operand buffers: both operands, sums out, sums back."""
         return self.a_buffer_bytes + self.b_buffer_bytes + self.psum_bytes
+
+
+@dataclass(frozen=True)
+class GemmCost:
+    """One GEMM with the plan it ran by and its counts."""
+
+    gemm: Gemm
+    plan: Plan
+    counts: GemmCounts
+
+    def as_record(self) -> dict[str, Any]:
+        """The record's ``gemms[]`` row."""
+        return {
+            "m": self.gemm.m,
+            "k": self.gemm.k,
+            "n": self.gemm.n,
+            "groups": self.gemm.groups,
+            "a_format": self.gemm.a_format,
+            "b_format": self.gemm.b_format,
+            "dataflow": self.plan.dataflow,
+            "split": self.plan.split,
+            "workers": self.plan.workers,
+            "lanes": self.plan.lanes,
+            "chunk": self.plan.chunk,
+            "passes": self.counts.array_passes,
+            "array_cycles": self.counts.array_cycles,
+        }
 
 
 def count_gemm(gemm: Gemm, plan: Plan) -> GemmCounts:

@@ -6,40 +6,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from accelsim.cost.counts import GemmCounts
+from accelsim.cost.counts import GemmCost
 from accelsim.cost.energy import Energy
 from accelsim.cost.traffic import Traffic
-from accelsim.mapping import Plan
-from accelsim.operations import Gemm, Phase
+from accelsim.operations import Phase
 
 Bound = Literal["array", "dram", "scratchpad", "vector", "link"]
-
-
-@dataclass(frozen=True)
-class GemmCost:
-    """One GEMM with the plan it ran by and its counts."""
-
-    gemm: Gemm
-    plan: Plan
-    counts: GemmCounts
-
-    def as_record(self) -> dict[str, Any]:
-        """The record's ``gemms[]`` row."""
-        return {
-            "m": self.gemm.m,
-            "k": self.gemm.k,
-            "n": self.gemm.n,
-            "groups": self.gemm.groups,
-            "a_format": self.gemm.a_format,
-            "b_format": self.gemm.b_format,
-            "dataflow": self.plan.dataflow,
-            "split": self.plan.split,
-            "workers": self.plan.workers,
-            "lanes": self.plan.lanes,
-            "chunk": self.plan.chunk,
-            "passes": self.counts.array_passes,
-            "array_cycles": self.counts.array_cycles,
-        }
 
 
 @dataclass(frozen=True)

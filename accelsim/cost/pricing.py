@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from accelsim.chip import Chip
 from accelsim.cost.activity import mac_energy_aj, stated_ratio
-from accelsim.cost.counts import count_gemm
+from accelsim.cost.counts import GemmCost, GemmCounts, count_gemm
 from accelsim.cost.energy import (
     Energy,
     clock_energy_aj,
@@ -18,13 +17,16 @@ from accelsim.cost.energy import (
     scratchpad_energy_aj,
     static_energy_aj,
 )
-from accelsim.cost.layer_cost import GemmCost, LayerCost, LayerTime
-from accelsim.cost.traffic import Traffic, gemm_traffic, total_traffic, vector_traffic
+from accelsim.cost.layer_cost import LayerCost, LayerTime
+from accelsim.cost.traffic import Traffic, layer_traffic
 from accelsim.cost.vector import VectorCounts, count_vector, vector_energy_aj
 from accelsim.mapping import Plan
 from accelsim.mapping.memory_rates import MemoryRates
+from accelsim.mapping.scratchpad import Scratchpads
 from accelsim.mapping.tiling import first_pass_bytes
 from accelsim.operations import Gemm, LayerWork
+
+_NO_CYCLES = Fraction(0)
 
 
 def price_step(works: Sequence[LayerWork], chip: Chip, plans: Mapping[Gemm, Plan]) -> tuple[LayerCost, ...]:
@@ -33,47 +35,49 @@ def price_step(works: Sequence[LayerWork], chip: Chip, plans: Mapping[Gemm, Plan
     ``plans`` holds the plan of each GEMM of ``works``. Layers run one after another, so a step takes the
     sum of their cycles and energies.
     """
-    rates = _Rates.of(chip)
-    return tuple(_price(work, plans, chip, rates) for work in works)
+    pricer = _Pricer(chip)
+    return tuple(pricer.price(work, plans) for work in works)
 
 
 def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> LayerCost:
     """The cost of one layer in one phase of one mini-batch; ``plans`` holds the plan of each GEMM."""
-    return _price(work, plans, chip, _Rates.of(chip))
+    return _Pricer(chip).price(work, plans)
 
 
-@dataclass(frozen=True)
-class _Rates:
-    """What all layers share: the chip's memories, and MAC energy at the stated activity over the file's."""
+class _Pricer:
+    """Prices layers of one chip: what they share is worked out once, GEMMs of one plan are counted once."""
 
-    memory: MemoryRates
-    mac_ratio: Fraction
+    def __init__(self, chip: Chip) -> None:
+        self._chip, self._pads, self._memory = chip, Scratchpads(chip), MemoryRates(chip)
+        self._mac_ratio = stated_ratio(chip)
+        self._counted: dict[tuple[Plan, int | Fraction, int | Fraction], GemmCounts] = {}
 
-    @classmethod
-    def of(cls, chip: Chip) -> _Rates:
-        return cls(MemoryRates(chip), stated_ratio(chip))
+    def price(self, work: LayerWork, plans: Mapping[Gemm, Plan]) -> LayerCost:
+        """The cost of one layer in one phase."""
+        chip = self._chip
+        gemms = tuple(self._gemm_cost(gemm, plans[gemm]) for gemm in work.gemms)
+        traffic = layer_traffic(work, gemms, self._pads)
+        vector = count_vector(work.vector_work, chip)
+        time = _time(gemms, traffic, vector, chip, self._memory)
+        return LayerCost(
+            layer=work.layer,
+            kind=work.kind,
+            phase=work.phase,
+            macs=work.macs,
+            ideal_cycles=_ideal_cycles(gemms),
+            time=time,
+            traffic=traffic,
+            vector_operations=vector.operations,
+            energy=_energy(gemms, traffic, vector, time, chip, self._mac_ratio),
+            gemms=gemms,
+        )
 
-
-def _price(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip, rates: _Rates) -> LayerCost:
-    gemms = tuple(
-        GemmCost(gemm, plan, count_gemm(gemm, plan)) for gemm in work.gemms for plan in (plans[gemm],)
-    )
-    of_gemms = (gemm_traffic(each.gemm, each.plan, each.counts, chip) for each in gemms)
-    traffic = total_traffic((*of_gemms, vector_traffic(work, chip)))
-    vector = count_vector(work.vector_work, chip)
-    time = _time(gemms, traffic, vector, chip, rates.memory)
-    return LayerCost(
-        layer=work.layer,
-        kind=work.kind,
-        phase=work.phase,
-        macs=work.macs,
-        ideal_cycles=sum((_ideal_cycles(each) for each in gemms), Fraction(0)),
-        time=time,
-        traffic=traffic,
-        vector_operations=vector.operations,
-        energy=_energy(gemms, traffic, vector, time, chip, rates.mac_ratio),
-        gemms=gemms,
-    )
+    def _gemm_cost(self, gemm: Gemm, plan: Plan) -> GemmCost:
+        key = plan, gemm.a.bits, gemm.b.bits
+        counts = self._counted.get(key)
+        if counts is None:
+            counts = self._counted[key] = count_gemm(gemm, plan)
+        return GemmCost(gemm, plan, counts)
 
 
 def _time(
@@ -94,9 +98,15 @@ def _time(
     )
 
 
-def _ideal_cycles(cost: GemmCost) -> Fraction:
-    plan = cost.plan
-    return Fraction(cost.gemm.macs, plan.workers * plan.rows * plan.output_cols * plan.lanes)
+def _ideal_cycles(gemms: Sequence[GemmCost]) -> Fraction:
+    """The MACs of all GEMMs over what the chip's arrays do in a cycle in the mode of each."""
+    macs: dict[int, int] = {}
+    for each in gemms:
+        plan = each.plan
+        a_cycle = plan.workers * plan.rows * plan.output_cols * plan.lanes
+        macs[a_cycle] = macs.get(a_cycle, 0) + each.gemm.macs
+    parts = [Fraction(count, a_cycle) for a_cycle, count in macs.items()]
+    return parts[0] if len(parts) == 1 else sum(parts, _NO_CYCLES)
 
 
 def _energy(

@@ -18,15 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
-from accelsim.chip import Chip
-from accelsim.cost.counts import GemmCounts
-from accelsim.mapping import Plan
+from accelsim.cost.counts import GemmCost
 from accelsim.mapping.passes import ceil_div
-from accelsim.mapping.scratchpad import dram_bytes
+from accelsim.mapping.scratchpad import Scratchpads
 from accelsim.mapping.tiling import plan_loads
-from accelsim.operations import Gemm, LayerWork, Tensor
+from accelsim.operations import LayerWork
 
 
 @dataclass(frozen=True)
@@ -49,52 +46,27 @@ class Traffic:
         return self.scratchpad_read_bytes + self.scratchpad_write_bytes
 
 
-def total_traffic(parts: Iterable[Traffic]) -> Traffic:
-    """The sum, item by item."""
-    dram_read = dram_write = pad_read = pad_write = 0
-    for part in parts:
-        dram_read += part.dram_read_bytes
-        dram_write += part.dram_write_bytes
-        pad_read += part.scratchpad_read_bytes
-        pad_write += part.scratchpad_write_bytes
-    return Traffic(dram_read, dram_write, pad_read, pad_write)
-
-
-def read_traffic(
-    tensor: Tensor, chip: Chip, *, loads: int | Fraction = 1, unit_bytes: int | None = None
-) -> Traffic:
-    """A unit reads ``tensor``, which crosses from DRAM ``loads`` times.
-
-    ``unit_bytes`` is what the unit takes from the scratchpads; by default the tensor once.
-    """
-    from_dram = ceil_div(loads * dram_bytes(tensor, chip), 1)
-    taken = tensor.size_bytes if unit_bytes is None else unit_bytes
-    return Traffic(dram_read_bytes=from_dram, scratchpad_read_bytes=taken, scratchpad_write_bytes=from_dram)
-
-
-def write_traffic(tensor: Tensor, chip: Chip) -> Traffic:
-    """A unit writes ``tensor``, which goes on to DRAM unless it stays."""
-    to_dram = dram_bytes(tensor, chip)
+def layer_traffic(work: LayerWork, gemms: Iterable[GemmCost], pads: Scratchpads) -> Traffic:
+    """What the GEMMs of a layer and its vector unit move, all of it together."""
+    from_dram = to_dram = taken = given = 0
+    for each in gemms:
+        gemm, counts = each.gemm, each.counts
+        to_dram += pads.dram_bytes(gemm.out)
+        given += gemm.out.size_bytes
+        if gemm.macs:  # an empty product reads nothing and writes its zeros
+            a_loads, b_loads = plan_loads(each.plan)
+            from_dram += ceil_div(a_loads * pads.dram_bytes(gemm.a), 1) + b_loads * pads.dram_bytes(gemm.b)
+            taken += counts.a_read_bytes + counts.b_read_bytes + counts.waiting_sum_bytes
+            given += counts.waiting_sum_bytes
+    for tensor in work.reads:
+        from_dram += pads.dram_bytes(tensor)
+        taken += tensor.size_bytes
+    for tensor in work.writes:
+        to_dram += pads.dram_bytes(tensor)
+        given += tensor.size_bytes
     return Traffic(
-        dram_write_bytes=to_dram, scratchpad_read_bytes=to_dram, scratchpad_write_bytes=tensor.size_bytes
+        dram_read_bytes=from_dram,
+        dram_write_bytes=to_dram,
+        scratchpad_read_bytes=taken + to_dram,
+        scratchpad_write_bytes=given + from_dram,
     )
-
-
-def gemm_traffic(gemm: Gemm, plan: Plan, counts: GemmCounts, chip: Chip) -> Traffic:
-    """Both operands in, the result out. An empty product reads nothing and writes its zeros."""
-    result = write_traffic(gemm.out, chip)
-    if not gemm.macs:
-        return result
-    a_loads, b_loads = plan_loads(plan)
-    a = read_traffic(gemm.a, chip, loads=a_loads, unit_bytes=counts.a_read_bytes)
-    b = read_traffic(gemm.b, chip, loads=b_loads, unit_bytes=counts.b_read_bytes)
-    waiting = counts.waiting_sum_bytes
-    sums = Traffic(scratchpad_read_bytes=waiting, scratchpad_write_bytes=waiting)
-    return total_traffic((a, b, sums, result))
-
-
-def vector_traffic(work: LayerWork, chip: Chip) -> Traffic:
-    """What the vector unit of a layer reads and writes."""
-    reads = (read_traffic(tensor, chip) for tensor in work.reads)
-    writes = (write_traffic(tensor, chip) for tensor in work.writes)
-    return total_traffic((*reads, *writes))

@@ -6,6 +6,7 @@
       - layer: stem                  # as `accelsim map CHIP WORKLOAD` lists them
         phase: update
         gemm: [9, 9800, 16]          # M, K, N; only where a layer has several in a phase
+        part: first step             # which of them; only where two are of one shape
         dataflow: input_stationary
         splits: {k: 8}               # pieces of m, n, groups, k
         tile: {m: 9, n: 16, k: 9800, loop_order: m_outer}
@@ -60,6 +61,7 @@ class Pin(_Part):
     layer: str
     phase: Phase
     gemm: tuple[Extent, Extent, Extent] | None = None
+    part: str | None = None
     dataflow: Dataflow | None = None
     splits: PinnedSplits | None = None
     tile: PinnedTile | None = None
@@ -67,7 +69,16 @@ class Pin(_Part):
     def is_for(self, gemm: Gemm) -> bool:
         """Whether ``gemm`` is one of those that this pin speaks of."""
         shape = (gemm.m, gemm.k, gemm.n)
-        return (self.layer, self.phase) == (gemm.layer, gemm.phase) and self.gemm in (None, shape)
+        return (
+            (self.layer, self.phase) == (gemm.layer, gemm.phase)
+            and self.gemm in (None, shape)
+            and self.part in (None, gemm.part)
+        )
+
+    @property
+    def breadth(self) -> int:
+        """How many of shape and part are left open."""
+        return (self.gemm is None) + (self.part is None)
 
 
 class PinFile(_Part):
@@ -88,9 +99,9 @@ class PinFile(_Part):
         return self._document.path.name
 
     def index_for(self, gemm: Gemm) -> int | None:
-        """The place of the pin that speaks of ``gemm``; one of its shape goes before one of all shapes."""
+        """The place of the pin that speaks of ``gemm``; one of its shape or part goes before one of all."""
         places = [index for index, pin in enumerate(self.mappings) if pin.is_for(gemm)]
-        return min(places, key=lambda index: self.mappings[index].gemm is None, default=None)
+        return min(places, key=lambda index: self.mappings[index].breadth, default=None)
 
     def mistake(self, index: int, key: str, message: str) -> InputError:
         """An error at a key of one pin."""
@@ -103,9 +114,9 @@ def load_pins(path: str | Path) -> PinFile:
     document = read_yaml(path)
     pins = parse(PinFile, document)
     pins._document = document
-    seen: dict[tuple[str, str, object], int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     for index, pin in enumerate(pins.mappings):
-        first = seen.setdefault((pin.layer, pin.phase, pin.gemm), index)
+        first = seen.setdefault((pin.layer, pin.phase, pin.gemm, pin.part), index)
         if first != index:
             raise pins.mistake(index, "layer", f"'{pin.layer}' {pin.phase} is pinned twice")
     return pins
@@ -114,22 +125,29 @@ def load_pins(path: str | Path) -> PinFile:
 def require_known(pins: PinFile, gemms: Mapping[Gemm, object]) -> None:
     """Raise `InputError` for a pin that speaks of no GEMM of the program."""
     for index, pin in enumerate(pins.mappings):
-        if any(pin.is_for(gemm) for gemm in gemms):
-            continue
-        phases = [gemm.phase for gemm in gemms if gemm.layer == pin.layer]
-        shapes = [f"[{g.m}, {g.k}, {g.n}]" for g in gemms if (g.layer, g.phase) == (pin.layer, pin.phase)]
-        if not phases:
-            layers = list(dict.fromkeys(gemm.layer for gemm in gemms))
-            allowed = f"{nearest(pin.layer, layers)}; allowed: {', '.join(layers)}"
-            raise pins.mistake(index, "layer", f"no GEMM belongs to layer '{pin.layer}'{allowed}")
-        if not shapes:
-            allowed = ", ".join(dict.fromkeys(phases))
-            raise pins.mistake(
-                index, "phase", f"'{pin.layer}' has no GEMM in phase {pin.phase}; allowed: {allowed}"
-            )
-        raise pins.mistake(
-            index, "gemm", f"must be {' or '.join(dict.fromkeys(shapes))}, got {list(pin.gemm or ())}"
-        )
+        if not any(pin.is_for(gemm) for gemm in gemms):
+            raise pins.mistake(index, *_of_nothing(pin, list(gemms)))
+
+
+def _of_nothing(pin: Pin, gemms: list[Gemm]) -> tuple[str, str]:
+    """The first key by which a pin misses all GEMMs, and what it may be."""
+    of_layer = [gemm for gemm in gemms if gemm.layer == pin.layer]
+    if not of_layer:
+        layers = list(dict.fromkeys(gemm.layer for gemm in gemms))
+        allowed = f"{nearest(pin.layer, layers)}; allowed: {', '.join(layers)}"
+        return "layer", f"no GEMM belongs to layer '{pin.layer}'{allowed}"
+    of_phase = [gemm for gemm in of_layer if gemm.phase == pin.phase]
+    if not of_phase:
+        allowed = ", ".join(dict.fromkeys(gemm.phase for gemm in of_layer))
+        return "phase", f"'{pin.layer}' has no GEMM in phase {pin.phase}; allowed: {allowed}"
+    of_shape = [gemm for gemm in of_phase if pin.gemm in (None, (gemm.m, gemm.k, gemm.n))]
+    if not of_shape:
+        shapes = dict.fromkeys(f"[{gemm.m}, {gemm.k}, {gemm.n}]" for gemm in of_phase)
+        return "gemm", f"must be {' or '.join(shapes)}, got {list(pin.gemm or ())}"
+    parts = dict.fromkeys(gemm.part for gemm in of_shape if gemm.part)
+    if not parts:
+        return "part", f"'{pin.layer}' {pin.phase} has one GEMM only; remove this key"
+    return "part", f"must be {' or '.join(parts)}, got {pin.part}"
 
 
 def check_pin(pins: PinFile, index: int, chip: Chip) -> None:

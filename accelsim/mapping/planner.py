@@ -27,7 +27,7 @@ class Planner:
     def plan(self, gemm: Gemm) -> Plan:
         """The plan of ``gemm``. Raises `InputError` as `plan_gemm` does, and for a pin that is not legal."""
         index = self.pins.index_for(gemm) if self.pins else None
-        key = _nameless(gemm), index
+        key = self._nameless(gemm), index
         if key not in self._plans:
             self._plans[key] = self._pinned(gemm, self.pins, index) if self.pins else self._searched(gemm)
         return self._plans[key]
@@ -38,6 +38,13 @@ class Planner:
         if self.pins:
             require_known(self.pins, found)
         return found
+
+    def _nameless(self, gemm: Gemm) -> Gemm:
+        """The GEMM without what decides nothing: names, and windows where no row of them stays."""
+        parts = (gemm.a, gemm.b, gemm.out)
+        a, b, out = (Tensor("", each.elements, each.bits, each.residence) for each in parts)
+        window = gemm.window if "row_stationary" in self.chip.array.dataflows else None
+        return replace(gemm, layer="", phase="forward", part="", a=a, b=b, out=out, window=window)
 
     def _searched(self, gemm: Gemm) -> Plan:
         return plan_gemm(gemm, self.chip, self.objective)
@@ -71,9 +78,3 @@ def _why_no_tile(gemm: Gemm, free: Plan, chip: Chip) -> str:
         f"({chip.cores} x {chip.scratchpad.capacity_kib} KiB); "
         f"left out, it would be m: {free.tile_m}, n: {free.tile_n}, k: {free.tile_k}"
     )
-
-
-def _nameless(gemm: Gemm) -> Gemm:
-    """The GEMM without the names that decide nothing."""
-    a, b, out = (Tensor("", each.elements, each.bits, each.residence) for each in (gemm.a, gemm.b, gemm.out))
-    return replace(gemm, layer="", phase="forward", a=a, b=b, out=out)

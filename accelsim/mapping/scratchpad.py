@@ -17,14 +17,24 @@ def half_capacity_bytes(chip: Chip) -> int:
     return chip.cores * chip.scratchpad.capacity_kib * 1024 // 2
 
 
-def stays_in_scratchpad(tensor: Tensor, chip: Chip) -> bool:
-    """Whether ``tensor`` is handed on inside the chip and causes no DRAM traffic."""
-    return tensor.residence == "stream" and tensor.size_bytes <= half_capacity_bytes(chip)
+class Scratchpads:
+    """The rule on one chip, its numbers worked out once."""
+
+    def __init__(self, chip: Chip) -> None:
+        self.half_bytes = half_capacity_bytes(chip)
+        self.burst_bytes = chip.dram.burst_bytes
+
+    def dram_bytes(self, tensor: Tensor) -> int:
+        """Bytes that one reading or writing of the whole ``tensor`` moves to or from DRAM, in whole bursts.
+
+        0 for a tensor that is handed on inside the chip.
+        """
+        size_bytes = tensor.size_bytes
+        if tensor.residence == "stream" and size_bytes <= self.half_bytes:
+            return 0
+        return -(-size_bytes // self.burst_bytes) * self.burst_bytes
 
 
 def dram_bytes(tensor: Tensor, chip: Chip) -> int:
-    """Bytes that one reading or writing of the whole ``tensor`` moves to or from DRAM, in whole bursts."""
-    if stays_in_scratchpad(tensor, chip):
-        return 0
-    burst = chip.dram.burst_bytes
-    return -(-tensor.size_bytes // burst) * burst
+    """`Scratchpads.dram_bytes` of a chip that is asked once."""
+    return Scratchpads(chip).dram_bytes(tensor)

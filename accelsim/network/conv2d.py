@@ -103,6 +103,7 @@ class Conv2d(MatrixLayer):
                 tensor(site, "weight codes", taps * weights_per_tap, formats.weight, "parameter"),
                 tensor(site, "dx", positions * inputs, formats.storage, "stream"),
                 self.groups,
+                part=f"rows {down.offset}, columns {across.offset}" if self.stride > 1 else "",
             ))  # fmt: skip
         return gemms
 

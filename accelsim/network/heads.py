@@ -66,7 +66,7 @@ class Heads:
         m, k, n = extents
         groups = batch * self.heads
         result = self._stream(out[0], groups * m * n, out[1])
-        return Gemm(self.site.name, phase, m, k, n, a[1], b[1], a[0], b[0], result, groups)
+        return Gemm(self.site.name, phase, m, k, n, a[1], b[1], a[0], b[0], result, groups, part=out[0])
 
     def forward_gemms(self, batch: int, formats: Formats) -> tuple[Gemm, Gemm]:
         """q k^T and p v."""
@@ -107,10 +107,12 @@ class Heads:
     ) -> tuple[tuple[Tensor, str], tuple[Tensor, str]]:
         """That gradient in the formats of both products that take it."""
         own, (name, elements) = formats[self._name(role)], self._scaled(batch)[role]
-        return (
-            (self._stream(f"{name} codes (dx)", elements, own.gradient_input), own.gradient_input),
-            (self._stream(f"{name} codes (dW)", elements, own.gradient_weight), own.gradient_weight),
+        kinds = (("dx", own.gradient_input), ("dW", own.gradient_weight))
+        narrow, wide = (
+            (tensor(self.place(role), f"{name} codes ({kind})", elements, fmt, "stream"), fmt)
+            for kind, fmt in kinds
         )
+        return narrow, wide
 
     def forward(self, parts: list[F32], chip: Executor) -> F32:
         """Queries (n, T, C), keys and values (n, S, C) to (n, T, C)."""

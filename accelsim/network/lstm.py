@@ -153,15 +153,17 @@ class Lstm(ArrayLayer):
         where: Residence = "parameter" if is_first else "stream"
         weight = tensor(state, "weight codes", d * h * 4 * h, formats.weight, where)
         gates, hidden = d * batch * 4 * h, d * batch * h
+        part = "first step" if is_first else "later steps"
         if phase == "forward":
             codes = tensor(state, "codes", hidden, formats.activation, "stream")
             out = tensor(state, "gates", gates, formats.storage, "stream")
             fmt = formats.activation
-            return Gemm(site.name, phase, batch, h, 4 * h, fmt, formats.weight, codes, weight, out, d)
+            shape = batch, h, 4 * h
+            return Gemm(site.name, phase, *shape, fmt, formats.weight, codes, weight, out, d, part=part)
         fmt = formats.gradient_input
         codes = tensor(state, "dgates codes (dx)", gates, fmt, "stream")
         out = tensor(state, "dh", hidden, formats.storage, "stream")
-        return Gemm(site.name, phase, batch, 4 * h, h, fmt, formats.weight, codes, weight, out, d)
+        return Gemm(site.name, phase, batch, 4 * h, h, fmt, formats.weight, codes, weight, out, d, part=part)
 
     def _update_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         """h transposed x dgates over all steps."""

@@ -75,8 +75,7 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     formats = {name: rule.formats for name, rule in rules.items()}
     works: list[LayerWork] = []
     for leaf in leaves:
-        own = rules[leaf.layer.sites(leaf.site)[0].name]
-        layer_works = [with_samples(work, own) for work in leaf.layer.work(leaf.site, batch, formats)]
+        layer_works = [with_samples(work, rules) for work in leaf.layer.work(leaf.site, batch, formats)]
         works += _with_optimizer(leaf, layer_works, formats, workload)
     works += _loss_work(workload, batch, recipe.storage)
     forward = [work for work in works if work.phase == "forward"]
