@@ -48,7 +48,7 @@ def test_estimate_shows_layers_memory_and_totals(
     assert f"{sum(layer.macs for layer in cost.layers):,}" in text
     assert "Activations saved for the backward pass" in text
     assert "Average power" in text
-    mapped = {"mapping": None, "objective": "latency", "chips": None}
+    mapped = {"mapping": None, "objective": "latency", "chips": None, "phases": None}
     assert verbs.calls == [
         {"verb": "estimate", "chip": "fp4_training", "recipe": "r", "batch": 32, "epochs": None, **mapped}
     ]
@@ -129,7 +129,7 @@ def test_run_trains_one_chip_and_keeps_everything(
 ) -> None:
     """Options reach the training; record, tables, figures and report are left; the checkpoint is not."""
     words = ["run", "fp4_training", "net", "--seed", "7", "--epochs", "2", "--threads", "1", "--batch", "64"]
-    words += ["--recipe", "r", "--mapping", "m.yaml", "--objective", "edp"]
+    words += ["--recipe", "r", "--mapping", "m.yaml", "--objective", "edp", "--chips", "4"]
     assert shell.main(words) == 0
     (call,) = [call for call in verbs.calls if call["verb"] == "train"]
     assert call == {
@@ -138,6 +138,7 @@ def test_run_trains_one_chip_and_keeps_everything(
         "recipe": "r",
         "mapping": "m.yaml",
         "objective": "edp",
+        "chips": 4,
         "seed": 7,
         "epochs": 2,
         "batch": 64,

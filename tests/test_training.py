@@ -293,8 +293,8 @@ def test_checkpoint_of_another_run_is_refused(workload: Path, tmp_path: Path) ->
 
 def _refused(path: Path, workload: Path, *, chip: str, **options: Any) -> None:
     text = (
-        "the checkpoint belongs to another chip, workload, recipe, data set, seed, batch, number of "
-        "epochs or version of accelsim; remove it or use another --out"
+        "the checkpoint belongs to another chip, number of chips, workload, recipe, data set, seed, batch, "
+        "number of epochs or version of accelsim; remove it or use another --out"
     )
     with pytest.raises(InputError) as caught:
         accelsim.train(chip, workload, checkpoint=path, resume=True, **options)

@@ -19,6 +19,7 @@ Examples:
   accelsim compare fp4_training fp16_training fashion_cnn
   accelsim compare edge_fp4 edge_fp16 fashion_cnn --epochs 2 --out reports/edge
   accelsim compare my_chip.yaml fp16_training my_workload.yaml --seed 7
+  accelsim compare fp4_training fp16_training fashion_cnn --chips 4
   accelsim compare fp4_training fp16_training fashion_cnn --resume
 """
 

@@ -11,6 +11,7 @@ from accelsim.chip import operating_at, with_stated_zeros
 from accelsim.cli.electricity import electricity_options, on_grid
 from accelsim.cli.options import (
     batch_option,
+    chips_option,
     epochs_option,
     json_option,
     mapping_option,
@@ -49,7 +50,7 @@ Examples:
 @batch_option
 @mapping_option
 @objective_option
-@click.option("--chips", metavar="N", type=int, help="Chips that share each mini-batch, in a ring.")
+@chips_option
 @click.option(
     "--phases",
     type=click.Choice(PHASE_CHOICES),

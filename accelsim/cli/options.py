@@ -50,6 +50,12 @@ objective_option = click.option(
     show_default=True,
     help="What mappings that are not pinned are chosen by.",
 )
+chips_option = click.option(
+    "--chips",
+    metavar="N",
+    type=int,
+    help="Chips that share each mini-batch, in a ring; default: as the chip's file says.",
+)
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the last checkpoint in the output folder."
 )
@@ -87,6 +93,7 @@ def training_options(command: Command) -> Command:
             batch_option,
             mapping_option,
             objective_option,
+            chips_option,
             threads_option,
             resume_option,
             json_option,

@@ -20,6 +20,7 @@ Examples:
   accelsim run fp4_training fashion_cnn
   accelsim run my_chip.yaml my_workload.yaml --epochs 2 --out reports/first
   accelsim run edge_fp4 fashion_cnn --seed 7 --threads 1 --quiet --json
+  accelsim run fp4_training fashion_cnn --chips 4
   accelsim run fp4_training fashion_cnn --resume
 """
 

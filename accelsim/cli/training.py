@@ -42,6 +42,7 @@ class Settings:
     epochs: int | None
     batch: int | None
     objective: str
+    chips: int | None
     threads: int | None
     resume: bool
     quiet: bool
@@ -89,6 +90,7 @@ def make_job(
         epochs=settings.epochs,
         mapping=mapping,
         objective=settings.objective,
+        chips=settings.chips,
         phases="training",
         command=command_line(),
     )
@@ -149,6 +151,7 @@ def _train(job: Job, settings: Settings) -> RunRecord:
                 batch=settings.batch,
                 mapping=job.mapping,
                 objective=settings.objective,
+                chips=settings.chips,
                 threads=settings.threads,
                 progress=watcher,
                 checkpoint=job.checkpoint_path,
@@ -184,6 +187,7 @@ def _finished_record(job: Job) -> RunRecord | None:
         and record.workload.sha256 == forecast.workload.sha256
         and record.recipe.sha256 == forecast.recipe.sha256
         and (record.mapping, record.objective) == (forecast.mapping, forecast.objective)
+        and record.system == forecast.system
         and (forecast.dataset is None or record.dataset == forecast.dataset)
     )
     return record if same else None
@@ -201,6 +205,8 @@ def _announcement(jobs: Sequence[Job], finished: Sequence[RunRecord | None]) -> 
 
 def _job_line(job: Job, finished: RunRecord | None) -> str:
     forecast, chip = job.forecast, job.chip.name
+    if forecast.system:
+        chip = f"{forecast.chips} x {chip}"
     if finished:
         return f"{chip}: finished before, kept ({job.record_path})"
     epochs = "1 epoch" if forecast.epochs == 1 else f"{forecast.epochs} epochs"
@@ -220,7 +226,7 @@ def host_seconds(forecast: RunRecord) -> float:
         * (_HOST_NS_PER_MAC_CHAINED if gemm.lanes == 1 else _HOST_NS_PER_MAC_GROUPED)
         for gemm in gemms
     )  # fmt: skip
-    return forecast.epochs * forecast.steps_per_epoch * step_ns * 1e-9
+    return forecast.epochs * forecast.steps_per_epoch * forecast.chips * step_ns * 1e-9
 
 
 def _rounded(seconds: float) -> float:

@@ -208,9 +208,16 @@ class ChipVectorUnit:
         return probabilities
 
     def cross_entropy_gradient(
-        self, probabilities: F32, labels: NDArray[np.int64], loss_scale: float, smoothing: float = 0.0
+        self,
+        probabilities: F32,
+        labels: NDArray[np.int64],
+        loss_scale: float,
+        smoothing: float = 0.0,
+        counted: int | None = None,
     ) -> F32:
         """dL/dlogits of the mean loss over the labels from 0 on, times ``loss_scale``; zero for the others.
+
+        ``counted``: over how many labels the mean is, where these are a part of them; default, all of these.
 
         ``smoothing`` of the label's weight is spread evenly over all classes (Szegedy et al., CVPR 2016).
         """
@@ -219,7 +226,8 @@ class ChipVectorUnit:
             gradient -= np.float32(smoothing / gradient.shape[1])
         gradient[np.arange(len(labels)), labels] -= np.float32(1.0 - smoothing)
         gradient[labels < 0] = 0
-        counted = int(np.count_nonzero(labels >= 0))
+        if counted is None:
+            counted = int(np.count_nonzero(labels >= 0))
         gradient *= np.float32(loss_scale / max(counted, 1))
         return self._stored(gradient)
 

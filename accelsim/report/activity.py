@@ -72,8 +72,9 @@ def activity_sentence(record: RunRecord) -> str:
     step = (
         f"{q.joules((step_aj - stated + measured) * JOULE_PER_AJ)} against {q.joules(step_aj * JOULE_PER_AJ)}"
     )
+    whose = f"{record.chip.name} (the first of {record.chips})" if record.chips > 1 else record.chip.name
     return (
-        f"{record.chip.name}: {idle} of the products had a zero operand; MACs took {macs} "
+        f"{whose}: {idle} of the products had a zero operand; MACs took {macs} "
         f"({_difference(stated, measured)}), the whole step {step}."
     )
 

@@ -21,7 +21,8 @@ class Reading:
 
     ``bound_share`` is the share of step time spent in layers bound by each resource (sums to 1).
     ``footprint`` is that of the whole run, None for a record that names no grid.
-    ``measured_energy_per_sample_j`` charges the MACs for the zeros and toggles that a run measured.
+    ``measured_energy_per_sample_j`` charges the MACs for the zeros and toggles that a run measured (of
+    several chips, on the first). ``all_reduce_share``: of step time, and of step energy; None on one chip.
     ``accuracy`` and ``metric`` are those of the test set after the last epoch, None for an estimate;
     ``metric`` is None too where the task is judged by its accuracy.
     """
@@ -50,6 +51,7 @@ class Reading:
     die_mm2: float
     footprint: Footprint | None
     measured_energy_per_sample_j: float | None
+    all_reduce_share: tuple[float, float] | None
 
     @property
     def binding(self) -> Resource:
@@ -95,7 +97,8 @@ def read_off(record: RunRecord) -> Reading:
         die_mm2=record.chips * cost.area.die_mm2,
         measured_energy_per_sample_j=None
         if measured_aj is None
-        else measured_aj * JOULE_PER_AJ / record.batch,
+        else record.chips * measured_aj * JOULE_PER_AJ / record.batch,
+        all_reduce_share=all_reduce_share(record),
         footprint=footprint(steps * step_j, record.grid) if record.grid else None,
     )
 
@@ -121,6 +124,17 @@ def steps_run(record: RunRecord) -> int:
     if record.training is None:
         return record.epochs * record.steps_per_epoch
     return sum(epoch.steps for epoch in record.training.epochs)
+
+
+def all_reduce_share(record: RunRecord) -> tuple[float, float] | None:
+    """What adding up the gradients of several chips takes of a step's time and energy; None on one chip."""
+    cost = record.cost
+    rows = [layer for layer in cost.layers if layer.kind == "ring_all_reduce"]
+    if not rows:
+        return None
+    energy_aj = sum(row.energy_aj.total_aj for row in rows)
+    cycles = sum(row.total_cycles for row in rows)
+    return cycles / cost.step_cycles, energy_aj / cost.step_energy_aj.total_aj
 
 
 def bound_share(record: RunRecord) -> dict[Resource, float]:

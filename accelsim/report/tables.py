@@ -88,6 +88,11 @@ def _metric_lines(readings: Sequence[Reading]) -> tuple[_Line, ...]:
     )
 
 
+def _all_reduce_text(reading: Reading) -> str:
+    time, energy = reading.all_reduce_share or (0.0, 0.0)
+    return f"{q.percent(time)} of time, {q.percent(energy)} of energy"
+
+
 def _binding_text(reading: Reading) -> str:
     share = q.percent(reading.bound_share[reading.binding], 0)
     return f"{RESOURCE_HUES[reading.binding].name} ({share} of time)"
@@ -233,7 +238,11 @@ _LINES = (
     ),
     _Line(
         "chips", "Chips that share each mini-batch", "chips",
-        lambda r: r.chips if r.chips > 1 else None, lambda r: f"{r.chips:,}", group="reading",
+        lambda r: r.chips if r.chips > 1 else None, lambda r: f"{r.chips:,}",
+    ),
+    _Line(
+        "all_reduce_share", "All-reduce of gradients between chips", "fraction of step time",
+        lambda r: r.all_reduce_share[0] if r.all_reduce_share else None, _all_reduce_text,
     ),
     _Line(
         "array_seconds", "Step time if only the MAC arrays took time", "s",

@@ -53,6 +53,9 @@ class ChipExecutor:
     may be asked for several times a step (the steps of a recurrent layer): `activation_backward` then
     answers the last `activation` not yet answered, gradients of one parameter add up, and a gradient
     scale votes once, with the largest magnitude of the step.
+
+    It stands for all chips of a ring: `begin` says which of them works on its part of the mini-batch. Weights
+    are the same on all; what a first mini-batch sets, and running statistics, are those of the first.
     """
 
     def __init__(
@@ -80,7 +83,8 @@ class ChipExecutor:
         self._shared: dict[str, Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
         self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
-        self._largest: dict[str, tuple[float, float]] = {}
+        self._place = 0
+        self._ballots: list[dict[str, tuple[float, float]]] = [{}]  # a chip each: largest magnitudes, tops
         self._drawn: Counter[str] = Counter()
         self._overflowed = False
 
@@ -89,22 +93,33 @@ class ChipExecutor:
         self.observed = Observer() if closely else None
         self.activity = ActivityMeter(self._planner.chip) if closely else None
 
-    def begin(self, *, training: bool) -> None:
-        """Start a step: nothing kept, no gradients."""
-        self.training = training
+    def begin(self, *, training: bool, place: int = 0) -> None:
+        """Start a step, or the part of the chip at ``place`` in the ring: nothing kept, no gradients."""
+        self.training, self._place = training, place
+        self._ballots = [*(self._ballots[:place]), {}]
         self._kept.clear()
         self._shared.clear()
         self.gradients_by_key.clear()
         self._clipped.clear()
-        self._largest.clear()
         self._drawn.clear()
 
+    @property
+    def _watched(self) -> bool:
+        """Whether this part of a step is one to look at: a training one of the first chip."""
+        return self.training and self._place == 0
+
     def end_of_update(self) -> None:
-        """Parameters changed: weights are quantised anew, gradient scales follow their votes."""
+        """Parameters changed: weights are quantised anew, gradient scales follow the sign of all votes.
+
+        Each chip votes on its part of the mini-batch (Sun et al., NeurIPS 2020, section 3.2).
+        """
         self._weights.clear()
         exponents = self.state.gradient_exponents
-        for name, (largest, top) in self._largest.items():
-            exponents[name] += gradscale_vote(largest, exponents[name], top)
+        for name in dict.fromkeys(name for ballot in self._ballots for name in ballot):
+            votes = 0
+            for largest, top in (ballot[name] for ballot in self._ballots if name in ballot):
+                votes += gradscale_vote(largest, exponents[name], top)
+            exponents[name] += (votes > 0) - (votes < 0)
         self._move_loss_scale()
 
     @property
@@ -141,8 +156,9 @@ class ChipExecutor:
         return self.state.parameters[f"{layer}.{name}"]
 
     def set_statistic(self, layer: str, name: str, value: F32) -> None:
-        """Replace a parameter that is not trained."""
-        self.state.parameters[f"{layer}.{name}"] = value
+        """Replace a parameter that is not trained; the first chip's is kept."""
+        if self._place == 0:
+            self.state.parameters[f"{layer}.{name}"] = value
 
     def keep(self, layer: str, name: str, value: Any) -> None:
         """Keep a value for the backward pass."""
@@ -167,9 +183,10 @@ class ChipExecutor:
         return (uniform(self._key("dropout", layer), math.prod(shape)) >= rate).reshape(shape)
 
     def _key(self, purpose: str, layer: str) -> int:
-        """Of the next random bits of this step; each purpose counts for itself."""
+        """Of the next random bits of this step; each purpose counts for itself, and each chip has its own."""
         self._drawn[purpose] += 1
-        return stream_key(self._seed, purpose, self.state.step, layer, self._drawn[purpose])
+        words = (self._seed, purpose, self.state.step, layer, self._drawn[purpose])
+        return stream_key(*words, self._place) if self._place else stream_key(*words)
 
     def _by_rule(
         self, layer: str, values: F32, fmt: str, rule: WeightRule | ActivationRule | GradientRule,
@@ -295,8 +312,9 @@ class ChipExecutor:
         largest, top = largest_magnitude(np.ascontiguousarray(dy)), gradscale_top(for_input)
         if name not in exponents:
             exponents[name] = first_gradscale(largest, top)
-        before = self._largest.get(name, (0.0, top))[0]
-        self._largest[name] = float(np.maximum(largest, before)), top
+        ballot = self._ballots[-1]
+        before = ballot.get(name, (0.0, top))[0]
+        ballot[name] = float(np.maximum(largest, before)), top
         found = []
         for fmt in (for_input, for_weight):
             key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
@@ -311,13 +329,13 @@ class ChipExecutor:
         if plan is None:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
-        observed = self.activity is not None and self.training
+        observed = self.activity is not None and self._watched
         products = len(a.array) if a.array.ndim == 3 else 1
         if a.array.ndim == 3 and (at_edge or observed or "stochastic" in plan.rounding):
             # each of the products draws its own random bits, or is looked at alone
             pairs = zip(a.array, b.array, strict=True)
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
-        if self.activity is not None and self.training and not at_edge:
+        if self.activity is not None and self._watched and not at_edge:
             self.activity.note(gemm, plan, a, b)
         seed = self._next_seed() if at_edge or "stochastic" in plan.rounding else 0
         product = edge_product if at_edge else scaled_product
@@ -331,5 +349,5 @@ class ChipExecutor:
         return int(random_words(self._sums_key, 1, sum(self.state.kernels.values()))[0])
 
     def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
-        if self.observed is not None and self.training:
+        if self.observed is not None and self._watched:
             self.observed.note(layer, role, values, operand)

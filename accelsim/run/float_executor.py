@@ -30,9 +30,9 @@ class FloatExecutor(ChipExecutor):
 
     vector: ChipVectorUnit
 
-    def begin(self, *, training: bool) -> None:
+    def begin(self, *, training: bool, place: int = 0) -> None:
         """Start a step: nothing kept, nothing seen."""
-        super().begin(training=training)
+        super().begin(training=training, place=place)
         self.vector = ChipVectorUnit("fp32")
         self.inputs: Trace = defaultdict(list)
         self.gradients_seen: Trace = defaultdict(list)

@@ -18,8 +18,9 @@ from accelsim.run.decoding import greedy_decode, sequence_errors
 from accelsim.run.objective import Score, Total, bits, probabilities_of, score
 from accelsim.run.progress import Metric, Progress, Watcher
 from accelsim.run.recording import steps_per_epoch
+from accelsim.run.sharing import Shared
 from accelsim.run.state import TrainingState
-from accelsim.run.step import forward_backward, move_parameters, prepared
+from accelsim.run.step import move_parameters, prepared, shared_gradients
 from accelsim.workload import Dataset, Workload
 
 F32 = NDArray[np.float32]
@@ -49,7 +50,9 @@ class TrainingRun:
         program: Program,
         state: TrainingState,
         watcher: Watcher | None,
+        shared: Shared,
     ) -> None:
+        self._shared = shared
         self._name = planner.chip.name
         self._workload = workload
         self._recipe = recipe
@@ -79,13 +82,13 @@ class TrainingRun:
 
     def _step(self, x: F32, labels: Labels, epoch: float) -> Score:
         """Forward, backward, update of one mini-batch; how well it was known before."""
-        scored = forward_backward(self._executor, self._workload, x, labels)
+        scored = shared_gradients(self._executor, self._workload, x, labels, self._shared.chips)
         move_parameters(self._executor, self._workload, self._recipe, epoch)
         self._clock.samples += len(x)
         return scored
 
     def _tested(self) -> Total:
-        """The score of the test data, on the chip, with running statistics."""
+        """The score of the test data, on the first chip, with running statistics."""
         total = Total()
         for x, labels in self._test_batches():
             self._executor.begin(training=False)
@@ -95,8 +98,8 @@ class TrainingRun:
 
     def _test_batches(self) -> Iterator[tuple[F32, Labels]]:
         samples, labels = self._test
-        for first in range(0, len(samples), self._workload.batch):
-            part = slice(first, first + self._workload.batch)
+        for first in range(0, len(samples), self._shared.batch):
+            part = slice(first, first + self._shared.batch)
             yield samples[part], labels[part]
 
     def _metric(self, tested: Total) -> Metric:

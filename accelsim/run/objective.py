@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,16 @@ class Total:
     def accuracy(self) -> float:
         """Share of the labels that were hit."""
         return self.hits / max(self.labels, 1)
+
+
+def together(scores: Sequence[Score]) -> Score:
+    """The score of all parts of a mini-batch; of one part, its own to the last bit."""
+    if len(scores) == 1:
+        return scores[0]
+    total = Total()
+    for each in scores:
+        total.add(each)
+    return Score(total.loss, total.labels, total.hits)
 
 
 def probabilities_of(vector: ChipVectorUnit, logits: F32) -> F32:

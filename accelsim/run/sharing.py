@@ -31,3 +31,10 @@ def share_batch(chip: Chip, batch: int, chips: int | None = None) -> Shared:
         message = f"chip '{chip.name}' has no 'system', so nothing says what joins {chips} of them"
         raise InputError(message, "chips")
     return Shared(chips, -(-batch // chips))
+
+
+def parts_of(samples: int, chips: int) -> list[slice]:
+    """Which of a mini-batch's ``samples`` each chip takes, in order; the first may take one more."""
+    each, more = divmod(samples, chips)
+    ends = [(place + 1) * each + min(place + 1, more) for place in range(chips)]
+    return [slice(first, end) for first, end in zip([0, *ends], ends, strict=False)]

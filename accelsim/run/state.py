@@ -134,8 +134,8 @@ def load_checkpoint(path: Path, identity: str) -> TrainingState:
         raise InputError("not a checkpoint of accelsim, or a damaged one", str(path)) from None
     if owner != identity:
         message = (
-            "the checkpoint belongs to another chip, workload, recipe, data set, seed, batch, number of "
-            "epochs or version of accelsim; remove it or use another --out"
+            "the checkpoint belongs to another chip, number of chips, workload, recipe, data set, seed, "
+            "batch, number of epochs or version of accelsim; remove it or use another --out"
         )
         raise InputError(message, str(path))
     return state

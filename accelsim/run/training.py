@@ -18,6 +18,7 @@ from accelsim.record import RunRecord
 from accelsim.run.estimating import planner_for, require_a_batch, require_same_storage, resolve
 from accelsim.run.progress import Watcher
 from accelsim.run.recording import cost_of_step, make_record
+from accelsim.run.sharing import share_batch
 from accelsim.run.state import TrainingState, initial_state, load_checkpoint, save_checkpoint
 from accelsim.workload import Dataset, Workload
 
@@ -32,6 +33,7 @@ def train(
     batch: int | None = None,
     mapping: PinFile | str | Path | None = None,
     objective: str = "latency",
+    chips: int | None = None,
     threads: int | None = None,
     progress: Watcher | None = None,
     checkpoint: str | Path | None = None,
@@ -44,14 +46,16 @@ def train(
     ----------
     recipe: default the chip's own. seed, epochs, batch: default the workload's.
     mapping: pinned mappings; objective: by which the others are chosen. Both may change bits.
+    chips: that share each mini-batch (`accelsim.run.step.shared_gradients`); default as the chip's file says.
     threads: of the simulation; never changes a bit. progress: called after every step.
     checkpoint: a file written after every epoch; with ``resume`` the run goes on from it, and ends
         with the same bits as a run that was never stopped.
 
     Raises
     ------
-    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute, a
-        checkpoint of another run.
+    InputError: an unknown name, a mistake in a file, a recipe the chip's MACs cannot execute, several
+        chips without a ``system`` in the chip's file or more of them than samples, a checkpoint of another
+        run.
     """
     # the compiler is loaded here, so that estimates and checks do not pay for it
     from accelsim.numerics.compiled import set_threads
@@ -61,16 +65,17 @@ def train(
     workload = workload.adjusted(batch=batch, epochs=epochs, seed=seed)
     require_a_batch(workload)
     require_same_storage(chip, recipe)
+    shared = share_batch(chip, workload.batch, chips)
     dataset = workload.source.load()
-    program = compile_program(workload, recipe)
+    program = compile_program(workload, recipe, shared.batch)
     planner = planner_for(chip, mapping, objective)
-    cost = cost_of_step(planner, program)
+    cost = cost_of_step(planner, program, shared.chips)
     used = set_threads(threads)
-    identity = _identity(planner, workload, recipe, dataset)
+    identity = _identity(planner, workload, recipe, dataset, shared.chips)
     state = initial_state(workload) if not resume else load_checkpoint(_required(checkpoint), identity)
     # overflow and NaN are values of the modelled chip: a run that diverges says so in its losses
     with np.errstate(all="ignore"):
-        run = TrainingRun(planner, workload, recipe, dataset, program, state, progress)
+        run = TrainingRun(planner, workload, recipe, dataset, program, state, progress, shared)
         while len(state.epochs) < workload.epochs:
             run.epoch()
             if checkpoint is not None:
@@ -78,6 +83,7 @@ def train(
     return make_record(
         chip, workload, recipe, cost,
         planner=planner, command=command, threads=used, training=_history(state),
+        shared=shared if shared.chips > 1 else None,
     )  # fmt: skip
 
 
@@ -87,13 +93,15 @@ def _required(checkpoint: str | Path | None) -> Path:
     return Path(checkpoint)
 
 
-def _identity(planner: Planner, workload: Workload, recipe: Recipe, dataset: Dataset) -> str:
+def _identity(planner: Planner, workload: Workload, recipe: Recipe, dataset: Dataset, chips: int) -> str:
     """What a checkpoint must share with a run to go on with it; the learning rate depends on ``epochs``."""
     origin = dataset.facts.origin
     digest = origin.sha256 if origin else ""
     parts = [planner.chip.source_text, workload.source_text, recipe.source_text, digest, __version__]
     if planner.pins or planner.objective != "latency":
         parts += [planner.objective, planner.pins.source_text if planner.pins else ""]
+    if chips > 1:
+        parts.append(f"{chips} chips")
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 
