@@ -39,3 +39,11 @@ def test_codes_as_wide_as_storage_are_codes_all_the_same() -> None:
     )
     works = [work for work in inference_works(program.works, program.formats) if work.gemms]
     assert all(not work.reads and not work.writes for work in works)
+
+
+def test_dropout_does_nothing_in_inference() -> None:
+    """It keeps every element, so no work of it is left."""
+    program = compile_program(load_workload("alexnet_2012").adjusted(batch=2), load_recipe("int8_inference"))
+    assert any(work.kind == "dropout" for work in program.works)
+    works = inference_works(program.works, program.formats)
+    assert all(work.kind != "dropout" for work in works)

@@ -20,10 +20,11 @@ from accelsim.cli.options import (
     quiet_option,
     recipe_option,
 )
-from accelsim.cli.tables import result_json, show_layers, show_memory, show_result
+from accelsim.cli.tables import result_json, show_layers, show_memory, show_rates, show_result
 from accelsim.cli.training import command_line
 from accelsim.cli.writable import require_writable
 from accelsim.record import RunRecord, record_text
+from accelsim.report.layer_rates import rates_csv
 from accelsim.report.readings import phases_sentence
 from accelsim.run.phases import PHASE_CHOICES
 from accelsim.storage import write_text
@@ -37,6 +38,7 @@ Examples:
   accelsim estimate fp4_training resnet50_imagenet --chips 8
   accelsim estimate tpu_v1 resnet18_imagenet --phases forward --batch 8
   accelsim estimate fp4_training fashion_cnn --voltage 0.6 --zeros 0.5
+  accelsim estimate eyeriss_rows alexnet_2012 --batch 4 --rates --csv layers.csv
   accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
 """
 
@@ -62,6 +64,14 @@ Examples:
 )
 @click.option("--zeros", metavar="X", type=float, help="Stated share (0..1) of products with a zero operand.")
 @electricity_options
+@click.option("--rates", is_flag=True, help="Show layers in ms, TOPS, mW, TOPS/W, DRAM MB and ops per byte.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write those of every layer and phase as CSV.",
+)
 @out_option("nothing is written")
 @json_option
 @quiet_option
@@ -82,6 +92,8 @@ def command(
     grid: str | None,
     price: float | None,
     pue: float | None,
+    rates: bool,
+    csv_file: Path | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -115,12 +127,14 @@ def command(
         records = estimated("forward")
     records = on_grid(records, grid, price, pue)
     files = _write(records, out) if out else []
+    if csv_file:
+        write_text(csv_file, rates_csv(records))
     if as_json:
         click.echo(result_json(records, files) if baseline else record_text(records[0]).rstrip("\n"))
         return
     if not quiet:
         for record in records:
-            show_layers(record)
+            (show_rates if rates else show_layers)(record)
     for record in untrainable:
         click.echo(
             f"{record.chip.name} cannot train with recipe {record.recipe.name}: "

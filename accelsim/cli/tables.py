@@ -13,6 +13,7 @@ from accelsim.cli.terminal import print_table
 from accelsim.record import LayerRecord, RunRecord
 from accelsim.report import TableRow, compare_records, comparison_table, quantities, title
 from accelsim.report.activity import activity_sentence
+from accelsim.report.layer_rates import LayerRates, layer_rates
 from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ
 
@@ -101,6 +102,43 @@ def _layer_row(layer: LayerRecord, step_cycles: int, step_energy_aj: int) -> lis
         quantities.joules(layer.energy_aj.total_aj * JOULE_PER_AJ),
         quantities.percent(layer.energy_aj.total_aj / step_energy_aj),
     ]
+
+
+def show_rates(record: RunRecord) -> None:
+    """Every layer in every phase as measurements are published: ms, TOPS, mW, TOPS/W, DRAM, intensity."""
+    header = (
+        "layer",
+        "phase",
+        "array ms",
+        "ms",
+        "MAC use",
+        "TOPS",
+        "chip mW",
+        "DRAM mW",
+        "TOPS/W chip",
+        "TOPS/W",
+    )
+    rows = [_rates_row(rates) for rates in layer_rates(record)]
+    print_table(
+        (*header, "DRAM MB in, out", "ops/byte"),
+        rows,
+        title=f"{record.workload.name} on {record.chip.name}: one step of {record.batch} samples",
+        right=range(2, 12),
+        strong=[index for index, row in enumerate(rows) if row[0] == "all layers"],
+    )
+
+
+def _rates_row(rates: LayerRates) -> list[str]:
+    def shown(value: float | None) -> str:
+        return "" if value is None else quantities.number(value, 4)
+
+    times = shown(rates.array_ms), shown(rates.total_ms)
+    speed = (quantities.percent(rates.utilization), shown(rates.tops)) if rates.macs else ("", "")
+    power = shown(rates.chip_mw), shown(rates.dram_mw)
+    efficiency = (shown(rates.tops_per_w_chip), shown(rates.tops_per_w)) if rates.macs else ("", "")
+    traffic = f"{shown(rates.dram_read_mb)}, {shown(rates.dram_write_mb)}"
+    intensity = shown(rates.ops_per_dram_byte) if rates.macs else ""
+    return [rates.layer, rates.phase, *times, *speed, *power, *efficiency, traffic, intensity]
 
 
 def show_memory(records: Sequence[RunRecord]) -> None:

@@ -1,8 +1,9 @@
 """The forward work of a training program as an inference chip does it: fused, nothing kept.
 
 - No loss, and no tensor is kept for a backward pass.
-- Batch normalisation is folded into the weights before it; rectifiers and other element-wise functions of
-  one input work on results as they leave the arrays, so they cost operations but no traffic.
+- Batch normalisation is folded into the weights before it, dropout keeps everything; rectifiers and other
+  element-wise functions of one input work on results as they leave the arrays, so they cost operations but no
+  traffic.
 - A result leaves the arrays in the code that the next matrix layer reads, and pooling works on codes, so
   no tensor is converted on its own. Where a sum of two branches comes next, or nothing, it leaves in the
   vector unit's format; the matrix layer after a sum reads that and writes its codes first.
@@ -21,7 +22,7 @@ from accelsim.operations import LayerWork, Tensor, TensorFormats
 from accelsim.program.compiling import MemoryNeed, Program, code_tensors
 from accelsim.workload import Workload
 
-_FOLDED = ("batch_norm",)
+_FOLDED = ("batch_norm", "dropout")
 _SUMS = ("add",)
 
 
