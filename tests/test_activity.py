@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from small_workloads import write_workload
 
 from accelsim import InputError, gemm_report, train
-from accelsim.chip import load_chip
-from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio
+from accelsim.chip import PositiveQuantity, load_chip
+from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio, toggle_energy_aj
 from accelsim.datapath.activity import StreamActivity, observe
 from accelsim.mapping import Plan
 from accelsim.network import Operand
 from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, Tensor
+from accelsim.report.activity import activity_rows, activity_sentence
 from accelsim.run.activity_meter import ActivityMeter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,19 +117,91 @@ def model(**changes: Any) -> Any:
 )
 def test_energy_follows_the_curve(zeros: str, ratio: str) -> None:
     """At its points the curve is the file's, between them and beyond the last it is straight."""
-    assert energy_ratio(model(), Fraction(zeros), Fraction(1, 3)) == Fraction(ratio)
+    assert energy_ratio(model(), Fraction(zeros)) == Fraction(ratio)
 
 
 def test_toggles_count_as_the_file_says() -> None:
     """A tenth of the energy going with toggles: half as many toggles more cost a twentieth more."""
     ten_percent = model(toggle_share=model().stated_zero_fraction.model_copy(update={"value": 0.1}))
-    assert energy_ratio(ten_percent, Fraction(0), Fraction(1, 2)) == Fraction("1.05")
-    assert energy_ratio(ten_percent, Fraction(0), Fraction(-100)) == 0
+    assert toggle_energy_aj(ten_percent, 30, 1000, 8, Fraction(1, 4)) == 30 * 50
+    assert toggle_energy_aj(ten_percent, 30, 1000, 8, Fraction(-1, 2)) == -30 * 100
+    assert toggle_energy_aj(model(), 30, 1000, 8, Fraction(1, 4)) == 0
+    assert toggle_energy_aj(None, 30, 1000, 8, Fraction(1, 4)) == 0
+
+
+def test_a_toggle_has_a_price_of_its_own() -> None:
+    """Two attojoules a toggle: of 8 bits a product, a quarter toggling more than random ones do."""
+    priced = model(energy_pj_per_toggle=PositiveQuantity(value=2e-6, source="a test", evidence="estimated"))
+    assert toggle_energy_aj(priced, 30, 1000, 8, Fraction(1, 4)) == 30 * 8 * 2 // 4
+    assert toggle_energy_aj(priced, 30, 1000, 8, Fraction(-1, 2)) == -30 * 8
+
+
+@pytest.mark.parametrize("codes", [[[3, 3], [3, 3]], [[7, 8], [8, 7]]])
+def test_a_meter_prices_the_toggles_it_counts(codes: list[list[int]], tmp_path: Path) -> None:
+    """Streams that never toggle save, streams that always do cost: as a walk over all registers says."""
+    chip = load_chip(priced_toggles(tmp_path))
+    tensor = Tensor("t", 4, 4, "saved")
+    gemm = Gemm("fc", "forward", 2, 2, 2, "int4", "int4", tensor, tensor, tensor)
+    plan = hand_plan(m=2, k=2, n=2, energy_aj_per_mac=100_000)
+    a = np.array(codes, np.uint8)
+    meter = ActivityMeter(chip)
+    meter.note(gemm, plan, Operand(a, "int4"), Operand(a, "int4"))
+    (row,) = meter.rows(1)
+    registers = walked_registers(plan, a, a)
+    shares = [toggle_share(registers[side], 4) or Fraction(0) for side in ("a", "b")]
+    excess = Fraction(4 * shares[0] + 4 * shares[1], 8) - Fraction(1, 2)
+    assert row["toggle_mac_aj"] == round(8 * 8 * 5_000 * excess)
+    assert row["stated_mac_aj"] == 800_000
+    assert row["measured_mac_aj"] == 800_000 + row["toggle_mac_aj"]
+    cheap = ActivityMeter(chip)
+    cheap.note(gemm, hand_plan(m=2, k=2, n=2, energy_aj_per_mac=1), Operand(a, "int4"), Operand(a, "int4"))
+    assert cheap.rows(1)[0]["measured_mac_aj"] == max(8 + row["toggle_mac_aj"], 0)
+
+
+def priced_toggles(folder: Path, more: str = "") -> Path:
+    """The 4-bit training chip with a price for toggles: 5 fJ a bit."""
+    text = (ROOT / "arch_configs" / "fp4_training.yaml").read_text(encoding="utf-8")
+    key = "    energy_pj_per_toggle: {value: 0.005, source: a test, evidence: estimated}\n"
+    path = folder / "toggles.yaml"
+    path.write_text(text.replace("    stated_zero_fraction:", f"{key}{more}    stated_zero_fraction:"))
+    return path
+
+
+def test_priced_toggles_reach_record_and_report(tmp_path: Path) -> None:
+    """The same run, bit for bit, at the same stated cost; what toggles add stands beside what zeros save."""
+    workload = write_workload(tmp_path, batch=40, epochs=1)
+    plain, priced = (train(chip, workload) for chip in ("fp4_training", priced_toggles(tmp_path)))
+    assert plain.training is not None
+    assert priced.training is not None
+    assert plain.training.weight_digest == priced.training.weight_digest
+    assert plain.cost == priced.cost
+    for without, row in zip(plain.training.activity, priced.training.activity, strict=True):
+        assert without.toggle_mac_aj is None
+        assert row.toggle_mac_aj is not None
+        assert row.measured_mac_aj == without.measured_mac_aj + row.toggle_mac_aj
+        bits = row.products * 8 * 5_000
+        excess = row.toggle_fraction - row.independent_toggle_fraction
+        if row.layer == "conv2d2":  # both operands of four bits
+            assert row.toggle_mac_aj == pytest.approx(max(bits * excess, -without.measured_mac_aj), rel=1e-6)
+    assert "for zeros, " in activity_sentence(priced)
+    assert "for zeros, " not in activity_sentence(plain)
+    rows = activity_rows(priced)
+    assert all(row.of_toggles[0] in "+−" for row in rows)
+    assert {row.of_toggles for row in activity_rows(plain)} == {"–"}
+    sources = {row.key: row for row in priced.sources}
+    assert sources["array.activity.energy_pj_per_toggle"].unit == "pJ/toggle"
+
+
+def test_toggles_are_priced_once(tmp_path: Path) -> None:
+    """A share of the energy and an energy a toggle would charge them twice."""
+    share = "    toggle_share: {value: 0.1, source: a test, evidence: estimated}\n"
+    with pytest.raises(InputError, match="'toggle_share' prices toggles already; give one of the two"):
+        load_chip(priced_toggles(tmp_path, share))
 
 
 def test_without_a_model_data_do_not_matter() -> None:
     """A chip file without the key charges every MAC alike, to the last attojoule."""
-    assert energy_ratio(None, Fraction(1), Fraction(1)) == 1
+    assert energy_ratio(None, Fraction(1)) == 1
     assert stated_ratio(load_chip("rapid_core")) == 1
     assert mac_energy_aj(7, 65_359, Fraction(1)) == 7 * 65_359
 

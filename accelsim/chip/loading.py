@@ -111,6 +111,9 @@ def _check_activity(chip: Chip, document: YamlDocument) -> None:
     if len(model.energy_ratios) != len(zeros):
         message = f"must be as many as the {len(zeros)} zero_fractions, got {len(model.energy_ratios)}"
         raise _mistake(document, (*place, "energy_ratios"), message)
+    if model.toggle_share and model.energy_pj_per_toggle:
+        message = "'toggle_share' prices toggles already; give one of the two"
+        raise _mistake(document, (*place, "energy_pj_per_toggle"), message)
 
 
 def _check_voltage(chip: Chip, document: YamlDocument) -> None:

@@ -52,8 +52,12 @@ class ActivityModel(Part):
     """MAC energy against the share of products with a zero operand, over ``energy_pj_per_mac``.
 
     ``energy_ratios`` stand at ``zero_fractions``, which rise from 0. ``stated_zero_fraction`` is what an
-    estimate assumes; a run measures. ``toggle_share`` is the part of the energy that goes with the toggles
-    of the operands' bits.
+    estimate assumes; a run measures.
+
+    Toggles of the operands' bits have no price of their own unless one of two keys gives it:
+    ``energy_pj_per_toggle`` of one bit at a MAC's inputs that changes, or ``toggle_share``, the part of the
+    energy that goes with them. The table's numbers hold the toggles of independent random operands, so what
+    is charged is the difference to those; an estimate, which states no other, charges none.
     """
 
     zero_fractions: tuple[Share, ...] = Field(min_length=2)
@@ -62,6 +66,12 @@ class ActivityModel(Part):
     evidence: Evidence
     stated_zero_fraction: ShareQuantity
     toggle_share: ShareQuantity | None = None
+    energy_pj_per_toggle: PositiveQuantity | None = None
+
+    @property
+    def prices_toggles(self) -> bool:
+        """Whether toggles beyond those of independent operands cost anything."""
+        return self.toggle_share is not None or self.energy_pj_per_toggle is not None
 
     @property
     def end_of_curve(self) -> Quantity:

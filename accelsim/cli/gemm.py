@@ -147,7 +147,7 @@ def _cost_rows(report: api.GemmReport) -> list[tuple[str, str]]:
         ("Utilization", quantities.percent(cost.utilization)),
         ("Energy", quantities.joules(cost.energy.total_aj * JOULE_PER_AJ)),
         *((f"  {name}", quantities.joules(aj * JOULE_PER_AJ)) for name, aj in energy.items()),
-        ("  MACs, with the zeros measured", _measured_text(report)),
+        ("  MACs, with the activity measured", _measured_text(report)),
     ]
 
 

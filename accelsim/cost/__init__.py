@@ -1,6 +1,6 @@
 """Plan x Chip -> exact counts -> cycles, joules and square millimetres."""
 
-from accelsim.cost.activity import energy_ratio, mac_energy_aj, stated_ratio
+from accelsim.cost.activity import energy_ratio, mac_energy_aj, stated_ratio, toggle_energy_aj
 from accelsim.cost.all_reduce import all_reduce_cost
 from accelsim.cost.area import AreaBreakdown, chip_area
 from accelsim.cost.capacity import (
@@ -42,5 +42,6 @@ __all__ = [
     "price_layer",
     "price_step",
     "stated_ratio",
+    "toggle_energy_aj",
     "weight_code_bytes",
 ]

@@ -6,21 +6,36 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from accelsim.chip import ActivityModel, Chip
-from accelsim.mapping.attojoules import exact, rounded
+from accelsim.mapping.attojoules import attojoules, exact, rounded
+
+_RANDOM_TOGGLES = Fraction(1, 2)
+"""Toggle fraction of the bits of random operands."""
 
 
-def energy_ratio(model: ActivityModel | None, zero_fraction: Fraction, excess_toggles: Fraction) -> Fraction:
+def energy_ratio(model: ActivityModel | None, zero_fraction: Fraction) -> Fraction:
     """MAC energy over the chip file's ``energy_pj_per_mac``; 1 without a model.
 
     ``zero_fraction``: share of products with a zero operand; the model's curve is straight between its
-    points and goes straight on beyond the last. ``excess_toggles``: toggle fraction of the operand bits
-    less that of independent elements with as many zeros (whose toggles the curve holds already), over the
-    one half of random operands; the model's ``toggle_share`` of the energy follows it. Never below 0.
+    points and goes straight on beyond the last. Never below 0.
+    """
+    return Fraction(1) if model is None else max(_on_curve(model, zero_fraction), Fraction(0))
+
+
+def toggle_energy_aj(
+    model: ActivityModel | None, macs: int, energy_aj_per_mac: int, bits: int, excess_toggles: Fraction
+) -> int:
+    """What toggles add to the energy of ``macs`` products (or save: below 0), rounded once, half to even.
+
+    ``bits``: of both operands of a product. ``excess_toggles``: toggle fraction of those bits less that of
+    independent elements with as many zeros, whose toggles the curve holds already. 0 where the model gives
+    toggles no price.
     """
     if model is None:
-        return Fraction(1)
-    share = Fraction(str(model.toggle_share.value)) if model.toggle_share else Fraction(0)
-    return max(_on_curve(model, zero_fraction) + share * excess_toggles, Fraction(0))
+        return 0
+    if model.energy_pj_per_toggle is not None:
+        return rounded(macs * bits * attojoules(model.energy_pj_per_toggle.value), excess_toggles)
+    share = exact(model.toggle_share.value) if model.toggle_share else Fraction(0)
+    return rounded(macs * energy_aj_per_mac, share * excess_toggles / _RANDOM_TOGGLES)
 
 
 def stated_ratio(chip: Chip) -> Fraction:
@@ -28,7 +43,7 @@ def stated_ratio(chip: Chip) -> Fraction:
     model = chip.array.activity
     if model is None:
         return Fraction(1)
-    return energy_ratio(model, Fraction(str(model.stated_zero_fraction.value)), Fraction(0))
+    return energy_ratio(model, Fraction(str(model.stated_zero_fraction.value)))
 
 
 def mac_energy_aj(macs: int, energy_aj_per_mac: int, ratio: Fraction) -> int:

@@ -122,7 +122,9 @@ class ActivityRecord(Frozen):
 
     ``idle_products``: those with a zero operand. ``toggle_fraction``: of the operands' bits at the MACs'
     inputs, from one product to the next in array order; ``independent_toggle_fraction``: the same if random
-    codes with as many zeros streamed. MAC energy of the step as the chip's file states it and as measured.
+    codes with as many zeros streamed. MAC energy of the step as the chip's file states it and as measured;
+    ``toggle_mac_aj`` of the difference comes of toggles (below 0: saved), the rest of zeros. None where the
+    chip's file gives toggles no price.
     """
 
     epoch: PositiveCount
@@ -136,6 +138,7 @@ class ActivityRecord(Frozen):
     independent_toggle_fraction: Fraction
     stated_mac_aj: Count
     measured_mac_aj: Count
+    toggle_mac_aj: Annotated[int, Field(strict=True)] | None = None
 
 
 class TrainingRecord(Frozen):

@@ -23,6 +23,8 @@ class ActivityRow:
     toggles: str
     independent_toggles: str
     stated: str
+    of_zeros: str
+    of_toggles: str
     measured: str
     difference: str
 
@@ -47,6 +49,8 @@ def activity_rows(record: RunRecord) -> tuple[ActivityRow, ...]:
             q.percent(row.toggle_fraction),
             q.percent(row.independent_toggle_fraction),
             q.joules(row.stated_mac_aj * JOULE_PER_AJ),
+            _signed(_of_zeros(row)),
+            "–" if row.toggle_mac_aj is None else _signed(row.toggle_mac_aj),
             q.joules(row.measured_mac_aj * JOULE_PER_AJ),
             _difference(row.stated_mac_aj, row.measured_mac_aj),
         )
@@ -75,8 +79,28 @@ def activity_sentence(record: RunRecord) -> str:
     whose = f"{record.chip.name} (the first of {record.chips})" if record.chips > 1 else record.chip.name
     return (
         f"{whose}: {idle} of the products had a zero operand; MACs took {macs} "
-        f"({_difference(stated, measured)}), the whole step {step}."
+        f"({_difference(stated, measured)}{_causes(rows)}), the whole step {step}."
     )
+
+
+def _causes(rows: tuple[ActivityRecord, ...]) -> str:
+    """How much of the difference comes of zeros and how much of toggles, where toggles have a price."""
+    toggles = [row.toggle_mac_aj for row in rows if row.toggle_mac_aj is not None]
+    if not toggles:
+        return ""
+    zeros = _signed(sum(map(_of_zeros, rows)))
+    return f": {zeros} for zeros, {_signed(sum(toggles))} for toggles"
+
+
+def _of_zeros(row: ActivityRecord) -> int:
+    """What zeros add to the stated energy, or save."""
+    return row.measured_mac_aj - row.stated_mac_aj - (row.toggle_mac_aj or 0)
+
+
+def _signed(energy_aj: int) -> str:
+    """'−12.3 µJ', '+1.00 nJ', '0 J'."""
+    text = q.joules(abs(energy_aj) * JOULE_PER_AJ)
+    return f"+{text}" if energy_aj > 0 else f"−{text}" if energy_aj else text
 
 
 def measured_step_aj(record: RunRecord) -> int | None:

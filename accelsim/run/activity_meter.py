@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from accelsim.chip import Chip
-from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio
+from accelsim.cost import energy_ratio, mac_energy_aj, stated_ratio, toggle_energy_aj
 from accelsim.datapath.activity import Activity, StreamActivity, observe
 from accelsim.mapping import Plan
 from accelsim.network import Operand
@@ -27,7 +27,8 @@ class _Totals:
     toggles: Fraction = Fraction(0)
     independent_toggles: Fraction = Fraction(0)
     stated_mac_aj: int = 0
-    measured_mac_aj: int = 0
+    of_zeros_aj: int = 0
+    of_toggles_aj: int = 0
 
 
 @dataclass
@@ -48,7 +49,7 @@ class ActivityMeter:
             return
         toggles, independent = _toggle_fraction(seen), _independent_fraction(seen)
         idle = Fraction(seen.idle_products, seen.products)
-        ratio = energy_ratio(self.chip.array.activity, idle, (toggles - independent) / Fraction(1, 2))
+        model, energy_aj = self.chip.array.activity, plan.energy_aj_per_mac
         total = self._totals.setdefault((gemm.layer, gemm.phase), _Totals())
         total.products += seen.products
         total.idle_products += seen.idle_products
@@ -56,9 +57,18 @@ class ActivityMeter:
         total.b_zeros += seen.products * _zero_fraction(seen.b)
         total.toggles += seen.products * toggles
         total.independent_toggles += seen.products * independent
-        stated = stated_ratio(self.chip)
-        total.stated_mac_aj += mac_energy_aj(seen.products, plan.energy_aj_per_mac, stated)
-        total.measured_mac_aj += mac_energy_aj(seen.products, plan.energy_aj_per_mac, ratio)
+        stated = mac_energy_aj(seen.products, energy_aj, stated_ratio(self.chip))
+        by_zeros = mac_energy_aj(seen.products, energy_aj, energy_ratio(model, idle))
+        by_toggles = toggle_energy_aj(
+            model, seen.products, energy_aj, seen.a.bits + seen.b.bits, toggles - independent
+        )
+        total.stated_mac_aj += stated
+        total.of_zeros_aj += by_zeros - stated
+        total.of_toggles_aj += max(by_toggles, -by_zeros)  # toggles that are not there save no more than all
+
+    @property
+    def _prices_toggles(self) -> bool:
+        return self.chip.array.activity is not None and self.chip.array.activity.prices_toggles
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:
         """The record's ``training.activity`` rows of what was noted."""
@@ -74,7 +84,8 @@ class ActivityMeter:
                 "toggle_fraction": float(total.toggles / total.products),
                 "independent_toggle_fraction": float(total.independent_toggles / total.products),
                 "stated_mac_aj": total.stated_mac_aj,
-                "measured_mac_aj": total.measured_mac_aj,
+                "measured_mac_aj": total.stated_mac_aj + total.of_zeros_aj + total.of_toggles_aj,
+                "toggle_mac_aj": total.of_toggles_aj if self._prices_toggles else None,
             }
             for (layer, phase), total in self._totals.items()
         ]

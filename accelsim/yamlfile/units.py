@@ -15,6 +15,7 @@ _UNITS = {
     "seconds": "seconds", "minutes": "minutes", "hours": "hours",
     "cycle": "cycle", "cycles": "cycles", "percent": "percent", "fraction": "fraction",
     "per": "per", "mac": "MAC", "pe": "PE", "operation": "operation", "op": "operation", "hop": "hop",
+    "toggle": "toggle",
 }  # fmt: skip
 
 
