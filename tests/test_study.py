@@ -94,22 +94,22 @@ def test_a_name_that_the_plan_does_not_have_is_told(tmp_path: Path) -> None:
 def test_differences_are_taken_seed_by_seed() -> None:
     """Means and sample standard deviations by hand: differences 2 and 4 points, mean 3, spread sqrt 2."""
     rows = [row("wide", 1, 0.90), row("wide", 2, 0.92), row("narrow", 1, 0.88), row("narrow", 2, 0.88)]
-    found = cells(rows, NAMES)["digits", "narrow"]
+    found = cells(rows, NAMES.baseline)["digits", "narrow"]
     assert found.mean == pytest.approx(88.0)
     assert found.spread == pytest.approx(0.0)
     assert found.difference == pytest.approx(-3.0)
     assert found.difference_spread == pytest.approx(math.sqrt(2))
     text = study_markdown(rows, NAMES)
     assert "| 16 bits | 91.0 ± 1.4 (2) |" in text
-    assert "| 4 bits | -3.0 ± 1.4 (2) |" in text
+    assert "| 4 bits | \N{MINUS SIGN}3.0 ± 1.4 (2) |" in text
     assert len(study_csv(rows).splitlines()) == 5
 
 
 def test_a_system_without_its_pair_has_no_difference() -> None:
     """Without a baseline run of the same seed nothing is compared."""
-    found = cells([row("wide", 1, 0.9), row("narrow", 2, 0.8)], NAMES)["digits", "narrow"]
+    found = cells([row("wide", 1, 0.9), row("narrow", 2, 0.8)], "wide")["digits", "narrow"]
     assert found.difference is None
-    assert "| 4 bits | - |" in study_markdown([row("wide", 1, 0.9), row("narrow", 2, 0.8)], NAMES)
+    assert "| 4 bits | \N{EN DASH} |" in study_markdown([row("wide", 1, 0.9), row("narrow", 2, 0.8)], NAMES)
 
 
 def test_lower_is_better_where_the_metric_says_so() -> None:
@@ -120,7 +120,7 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
         fields = made.epochs[-1].model_dump() | {"metric": {"name": "bits per character", "value": value}}
         return made.model_copy(update={"epochs": (EpochRecord.model_validate(fields),)})
 
-    assert cells([bits("wide", 2.9), bits("narrow", 3.0)], NAMES)["digits", "narrow"].difference == (
+    assert cells([bits("wide", 2.9), bits("narrow", 3.0)], "wide")["digits", "narrow"].difference == (
         pytest.approx(-0.1)
     )
     assert "diverges (1)" in study_markdown([bits("wide", 2.9), bits("narrow", None)], NAMES)

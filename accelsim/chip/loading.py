@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from accelsim.chip.schema import Chip
 from accelsim.errors import InputError
 from accelsim.numerics.accumulation import adder_faults
 from accelsim.numerics.block_formats import stored_bits
 from accelsim.storage import find_resource
-from accelsim.yamlfile import KeyPath, YamlDocument, key_text, parse, position_of, read_yaml
+from accelsim.yamlfile import (
+    Change,
+    KeyPath,
+    YamlDocument,
+    changed,
+    key_text,
+    parse,
+    position_of,
+    read_yaml,
+)
+
+_AS_IT_IS: Mapping[str, Change] = MappingProxyType({})
 
 
-def load_chip(name_or_path: str | Path) -> Chip:
+def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_IS) -> Chip:
     """Read a chip by the name of a shipped one or by the path of a YAML file.
+
+    ``changes``: other values by key (``array.accumulator: fp16``), as if the file and its text said so.
 
     Raises `InputError` with file, line, column, key, the value given and what is allowed, for the
     first mistake in the file. A `Chip` that comes back is complete and needs no further check.
     """
-    document = read_yaml(find_resource("arch_configs", name_or_path))
+    document = changed(read_yaml(find_resource("arch_configs", name_or_path)), changes)
     chip = parse(Chip, document)
     _check_name(chip, document)
     _check_dataflows(chip, document)

@@ -14,6 +14,7 @@ from accelsim.cli.training import Settings, make_job, train_jobs
 from accelsim.cli.writable import require_writable
 from accelsim.record import record_text
 from accelsim.report import write_report
+from accelsim.yamlfile import change_of
 
 EXAMPLES = """\b
 Examples:
@@ -22,17 +23,23 @@ Examples:
   accelsim run edge_fp4 fashion_cnn --seed 7 --threads 1 --quiet --json
   accelsim run fp4_training fashion_cnn --chips 4
   accelsim run fp4_training fashion_cnn --resume
+  accelsim run fp4_training letters_mlp --set array.accumulator=fp16
 """
 
 
 @click.command("run", epilog=EXAMPLES)
 @click.argument("chip")
 @click.argument("workload")
+@click.option(
+    "--set", "changes", metavar="KEY=VALUE", multiple=True,
+    help="Another value of the chip's file, as array.accumulator=fp16 (may be repeated).",
+)  # fmt: skip
 @out_option("reports/runs/CHIP_WORKLOAD/")
 @training_options
 def command(
     chip: str,
     workload: str,
+    changes: tuple[str, ...],
     out: Path | None,
     recipe: str | None,
     mapping: str | None,
@@ -45,7 +52,8 @@ def command(
     figures and report.html into the output folder. With --json the record goes to standard output.
     """
     settings = Settings(**choices)
-    loaded_chip, loaded_workload = api.load_chip(chip), api.load_workload(workload)
+    loaded_chip = api.load_chip(chip, dict(map(change_of, changes)))
+    loaded_workload = api.load_workload(workload)
     folder = out or Path("reports/runs") / f"{loaded_chip.name}_{loaded_workload.name}"
     job = make_job(loaded_chip, loaded_workload, recipe, mapping, folder / loaded_chip.name, settings)
     require_writable(folder)

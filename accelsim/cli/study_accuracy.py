@@ -9,6 +9,7 @@ import click
 
 from accelsim.cli.writable import require_writable
 from accelsim.record.study import StudyRow
+from accelsim.report.study_ablations import ablation_markdown, operands_csv
 from accelsim.report.study_tables import StudyNames, scores, study_csv, study_markdown
 from accelsim.run.study_plan import SHIPPED, StudyPlan, jobs_of, load_study
 from accelsim.storage import write_text
@@ -53,8 +54,8 @@ def accuracy(
     Runs that are kept already are not repeated, and a study that was stopped goes on where it was. Each run
     is one file in FOLDER/rows with the command that repeats it and the digest of its weights.
 
-    A PLAN is a YAML file: name, description, baseline; systems (chip, recipe, label) and tasks (workload,
-    epochs, label) by name; runs, each with its tasks, systems and seeds.
+    A PLAN is a YAML file: name, description, baseline, ablated; systems (chip, recipe, label, set, ablates)
+    and tasks (workload, epochs, label) by name; runs, each with its tasks, systems and seeds.
     """
     from accelsim.run.studying import do_runs, finished_row, study_runs
 
@@ -85,13 +86,17 @@ def _names(study: StudyPlan) -> StudyNames:
         {name: task.label for name, task in study.tasks.items()},
         {name: system.label for name, system in study.systems.items()},
         study.baseline,
+        study.ablated,
+        {name: system.ablates for name, system in study.systems.items() if system.ablates},
     )
 
 
 def _write(study: StudyPlan, rows: list[StudyRow], out: Path, *, figures: bool = False) -> None:
     names = _names(study)
-    write_text(out / "accuracy.md", f"# {study.description}\n\n{study_markdown(rows, names)}")
+    parts = [f"# {study.description}", "", study_markdown(rows, names), ablation_markdown(rows, names)]
+    write_text(out / "accuracy.md", "\n".join(parts).rstrip("\n") + "\n")
     write_text(out / "accuracy.csv", study_csv(rows))
+    write_text(out / "operands.csv", operands_csv(rows))
     if figures:
         from accelsim.report.figures import write_images
         from accelsim.report.study_figures import study_images

@@ -28,7 +28,8 @@ class StudyRow(Frozen):
     """One run: ``task`` trained on ``system`` with ``seed``.
 
     Cycles and energy are those of one training step, exact; ``tensors`` are those of the first and of the
-    last epoch. ``command`` repeats the run, ``weight_digest`` tells whether it came out the same.
+    last epoch and of at most three between. ``command`` repeats the run, ``weight_digest`` tells whether it
+    came out the same.
     """
 
     schema_name: Literal["accelsim.study/1"] = Field(default=STUDY_SCHEMA, alias="schema")
@@ -71,7 +72,7 @@ def study_row(record: RunRecord, task: str, system: str) -> StudyRow:
     if record.training is None or record.dataset is None:
         raise ValueError(f"the record of {task} on {system} holds no training")
     training = record.training
-    kept = {training.epochs[0].epoch, training.epochs[-1].epoch}
+    kept = {training.epochs[index].epoch for index in _kept(len(training.epochs))}
     digests = {
         part: InputDigest(name=file.name, sha256=file.sha256)
         for part, file in (("chip", record.chip), ("workload", record.workload), ("recipe", record.recipe))
@@ -93,6 +94,11 @@ def study_row(record: RunRecord, task: str, system: str) -> StudyRow:
         step_energy_aj=record.cost.step_energy_aj,
         tensors=tuple(one for one in training.tensors if one.epoch in kept),
     )
+
+
+def _kept(count: int) -> set[int]:
+    """Of so many epochs: all, or five as far apart as they can be, the first and the last among them."""
+    return {step * (count - 1) // 4 for step in range(5)}
 
 
 def row_text(row: StudyRow) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from accelsim.record.study import StudyRow
 from accelsim.report.drawing import axis_unit, image_bytes, new_figure, shortened, style
 from accelsim.report.figures import Images
+from accelsim.report.study_gradient_figures import ablated_task, ablation_gradients, gradient_exponents
 from accelsim.report.study_tables import StudyNames, cells, metric_of, scores
 
 _COLOURS = (
@@ -19,8 +20,9 @@ _COLOURS = (
 _MARKERS = "osD^v<>PX*hp8dH"
 
 
-def study_images(rows: Sequence[StudyRow], names: StudyNames) -> Images:
-    """All figures that these rows allow, in reading order."""
+def study_images(all_rows: Sequence[StudyRow], names: StudyNames) -> Images:
+    """All figures that these rows allow, in reading order; ablations have one of their own."""
+    rows = [row for row in all_rows if row.system not in names.questions]
     drawings: dict[str, Callable[[Sequence[StudyRow], StudyNames], Any]] = {
         "learning_curves": learning_curves,
         "accuracy_against_cost": score_against_cost,
@@ -28,8 +30,13 @@ def study_images(rows: Sequence[StudyRow], names: StudyNames) -> Images:
     if any(tensor.role.startswith("gradient") for row in rows for tensor in row.tensors):
         drawings["gradients_by_layer"] = gradients_by_layer
         drawings["gradient_cosines"] = gradient_cosines
+    if any(row.system == names.ablated and row.tensors for row in rows):
+        drawings["gradient_exponents"] = gradient_exponents
     with style():
-        return {name: image_bytes(draw(rows, names)) for name, draw in drawings.items()}
+        images = {name: image_bytes(draw(rows, names)) for name, draw in drawings.items()}
+        if ablated_task(all_rows, names):
+            images["ablation_gradients"] = image_bytes(ablation_gradients(all_rows, names))
+        return images
 
 
 def learning_curves(rows: Sequence[StudyRow], names: StudyNames) -> Any:
@@ -58,7 +65,7 @@ def score_against_cost(rows: Sequence[StudyRow], names: StudyNames) -> Any:
     """The final metric against the energy of the whole run, one point a system; area follows its time."""
     tasks = _present(names.tasks, (row.task for row in rows))
     figure, panels = _grid(tasks, names, rows)
-    found = cells(rows, names)
+    found = cells(rows, names.baseline)
     for panel, task in zip(panels, tasks, strict=True):
         ours = [row for row in rows if row.task == task]
         worth, unit = axis_unit(max(row.energy_joules for row in ours), "J")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from accelsim.record.schema import EpochRecord
 from accelsim.record.study import StudyRow
@@ -31,19 +31,24 @@ def metric_called(name: str) -> Metric:
 
 @dataclass(frozen=True)
 class StudyNames:
-    """Labels by key, in the order of the tables, and the system the others are compared with."""
+    """Labels by key, in the order of the tables, and the system the others are compared with.
+
+    ``questions``: of the systems that are ablations of ``ablated``, what each of them asks.
+    """
 
     tasks: Mapping[str, str]
     systems: Mapping[str, str]
     baseline: str
+    ablated: str | None = None
+    questions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
     """A task on a system: mean over seeds, sample standard deviation (None of one run), runs.
 
-    ``difference`` and ``difference_spread``: the same of the difference from the baseline's run with the
-    same seed, positive where the system is better; None where the baseline has no such run.
+    ``difference`` and ``difference_spread``: the same of the difference from the other system's run with
+    the same seed, positive where the system is better; None where the other has no such run.
     """
 
     mean: float
@@ -72,25 +77,26 @@ def _score(epoch: EpochRecord) -> float:
     return math.nan if value is None else metric_called(epoch.metric.name).factor * value
 
 
-def cells(rows: Sequence[StudyRow], names: StudyNames) -> dict[tuple[str, str], Cell]:
-    """(task, system) -> cell, of the final epochs."""
+def cells(rows: Sequence[StudyRow], other: str) -> dict[tuple[str, str], Cell]:
+    """(task, system) -> cell, of the final epochs; differences from the system ``other``."""
     final = {(row.task, row.system, row.seed): scores(row)[-1] for row in rows}
     sign = {row.task: 1.0 if metric_of(row).higher_is_better else -1.0 for row in rows}
     found = {}
     for task, system in dict.fromkeys((row.task, row.system) for row in rows):
         mine = {seed: value for (t, s, seed), value in final.items() if (t, s) == (task, system)}
         gains = [
-            sign[task] * (value - final[task, names.baseline, seed])
+            sign[task] * (value - final[task, other, seed])
             for seed, value in sorted(mine.items())
-            if (task, names.baseline, seed) in final
+            if (task, other, seed) in final
         ]
-        mean, spread = _mean_and_spread(list(mine.values()))
-        gain, gain_spread = _mean_and_spread(gains) if gains else (None, None)
+        mean, spread = mean_and_spread(list(mine.values()))
+        gain, gain_spread = mean_and_spread(gains) if gains else (None, None)
         found[task, system] = Cell(mean, spread, len(mine), gain, gain_spread, len(gains))
     return found
 
 
-def _mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Arithmetic mean and sample standard deviation, the latter None for a single value."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, None
@@ -98,57 +104,121 @@ def _mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def study_markdown(rows: Sequence[StudyRow], names: StudyNames) -> str:
-    """Two tables, systems down and tasks across: the figures, and the differences from the baseline."""
-    found = cells(rows, names)
+    """Three tables, systems down and tasks across: figures, differences, and cost at equal figures."""
+    found = cells(rows, names.baseline)
     metrics = {row.task: metric_of(row) for row in rows}
     tasks = [task for task in names.tasks if task in metrics]
-    systems = [system for system in names.systems if any((task, system) in found for task in tasks)]
-    heads = [f"{names.tasks[task]}<br>{metrics[task].label}" for task in tasks]
-    figures = [
-        [names.systems[system], *(_figure(found.get((task, system)), metrics[task]) for task in tasks)]
-        for system in systems
-    ]
-    gains = [
-        [names.systems[system], *(_gain(found.get((task, system)), metrics[task]) for task in tasks)]
-        for system in systems
-        if system != names.baseline
-    ]
+    held = [system for system in names.systems if any((task, system) in found for task in tasks)]
+    systems = [system for system in held if system not in names.questions]
+    others = [system for system in systems if system != names.baseline]
+    heads = ["system", *(f"{names.tasks[task]}<br>{metrics[task].label}" for task in tasks)]
+    ratios = {
+        (task, system): cost_ratios(rows, task, system, names.baseline) for task in tasks for system in others
+    }
+
+    def lines(shown: Sequence[str], text: Callable[[str, str], str]) -> list[str]:
+        return table(heads, [[names.systems[one], *(text(task, one) for task in tasks)] for one in shown])
+
+    baseline = names.systems[names.baseline]
     return "\n".join(
         (
             "Mean over seeds ± sample standard deviation (number of seeds), after the last epoch.",
             "",
-            *_table(["system", *heads], figures),
+            *lines(systems, lambda task, one: figure(found.get((task, one)), metrics[task])),
             "",
-            f"Difference from {names.systems[names.baseline]} with the same seed, above zero where the "
-            "system is better (number of pairs).",
+            f"Difference from {baseline} with the same seed, above zero where the system is better (number "
+            "of pairs).",
             "",
-            *_table(["system", *heads], gains),
+            *lines(others, lambda task, one: gain(found.get((task, one)), metrics[task])),
+            "",
+            f"Time / energy of {baseline} over the system's until both have reached the same figure, the "
+            "best that both reach with that seed: geometric mean over pairs. Above 1 the system is ahead.",
+            "",
+            *lines(others, lambda task, one: _ratio(ratios[task, one])),
             "",
         )
     )
 
 
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def cost_ratios(rows: Sequence[StudyRow], task: str, system: str, other: str) -> list[tuple[float, float]]:
+    """(time, energy) of ``other`` over those of ``system``, seed by seed, to the best figure both reach.
+
+    Runs count to the end of the epoch that first reaches it; a pair with a run that never had a finite
+    figure has none.
+    """
+    runs = {(row.system, row.seed): row for row in rows if row.task == task}
+    found = []
+    for (name, seed), ours in sorted(runs.items()):
+        theirs = runs.get((other, seed))
+        if name != system or theirs is None:
+            continue
+        higher = metric_of(ours).higher_is_better
+        bests = [_best(scores(run), higher) for run in (ours, theirs)]
+        if any(math.isnan(best) for best in bests):
+            continue
+        target = min(bests) if higher else max(bests)
+        mine, its = (_share_until(run, target, higher) for run in (ours, theirs))
+        found.append(
+            (
+                its * theirs.simulated_seconds / (mine * ours.simulated_seconds),
+                its * theirs.energy_joules / (mine * ours.energy_joules),
+            )
+        )
+    return found
+
+
+def _best(history: Sequence[float], higher: bool) -> float:
+    finite = [value for value in history if not math.isnan(value)]
+    return (max(finite) if higher else min(finite)) if finite else math.nan
+
+
+def _share_until(row: StudyRow, target: float, higher: bool) -> float:
+    """The part of the run until an epoch reaches ``target``, which one does."""
+    history = scores(row)
+    first = next(i for i, value in enumerate(history, 1) if (value >= target if higher else value <= target))
+    return first / len(history)
+
+
+def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; the first column is text, the others numbers."""
     lines = [heads, ["---", *("---:" for _ in heads[1:])], *body]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _figure(cell: Cell | None, metric: Metric) -> str:
+def signed(value: float, decimals: int) -> str:
+    """'+0.3', '−0.3', and '0.0' where rounding leaves nothing."""
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def figure(cell: Cell | None, metric: Metric) -> str:
+    """Mean, spread and number of runs; a dash for none."""
     if cell is None:
-        return "-"
+        return "–"
     if math.isnan(cell.mean):
         return f"diverges ({cell.runs})"
     spread = "" if cell.spread is None else f" ± {cell.spread:.{metric.decimals}f}"
     return f"{cell.mean:.{metric.decimals}f}{spread} ({cell.runs})"
 
 
-def _gain(cell: Cell | None, metric: Metric) -> str:
+def gain(cell: Cell | None, metric: Metric) -> str:
+    """Mean difference, its spread and the number of pairs; a dash for none."""
     if cell is None or cell.difference is None:
-        return "-"
+        return "–"
     if math.isnan(cell.difference):
         return f"diverges ({cell.paired_runs})"
-    spread = "" if cell.difference_spread is None else f" ± {cell.difference_spread:.{metric.decimals}f}"
-    return f"{cell.difference:+.{metric.decimals}f}{spread} ({cell.paired_runs})"
+    spread = cell.difference_spread
+    after = "" if spread is None else f" ± {spread:.{metric.decimals}f}"
+    return f"{signed(cell.difference, metric.decimals)}{after} ({cell.paired_runs})"
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    if not pairs:
+        return "–"
+    time, energy = (
+        math.exp(math.fsum(map(math.log, each)) / len(pairs)) for each in zip(*pairs, strict=True)
+    )
+    return f"{time:.2f} / {energy:.2f} ({len(pairs)})"
 
 
 def study_csv(rows: Sequence[StudyRow]) -> str:

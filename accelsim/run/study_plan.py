@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from accelsim.errors import InputError, unknown
-from accelsim.yamlfile import YamlDocument, parse, position_of, read_yaml
+from accelsim.yamlfile import Change, YamlDocument, parse, position_of, read_yaml
 
 SHIPPED = Path(__file__).resolve().parent / "shipped" / "accuracy.yaml"
 """The study whose results are kept under reports/accuracy."""
@@ -24,11 +24,18 @@ class _Keys(BaseModel):
 
 
 class System(_Keys):
-    """What trains: a chip with a recipe (default: the chip's own), and its name in tables."""
+    """What trains: a chip with a recipe (default: the chip's own), and its name in tables.
+
+    ``set``: other values by key of the chip's file, as ``accelsim run --set`` takes them; it is for
+    ablations, since what silicon and energy would say about the change is not known. ``ablates``: the
+    question that the system answers; it then stands in the tables of ablations and not among the systems.
+    """
 
     chip: str = Field(min_length=1)
     recipe: str | None = None
     label: str = Field(min_length=1)
+    set: dict[str, Change] = Field(default_factory=dict)
+    ablates: str | None = Field(default=None, min_length=1)
 
 
 class Task(_Keys):
@@ -48,11 +55,15 @@ class Selection(_Keys):
 
 
 class StudyPlan(_Keys):
-    """A whole study; ``baseline`` is the system that the others are compared with, seed by seed."""
+    """A whole study; ``baseline`` is the system that the others are compared with, seed by seed.
+
+    ``ablated``: the system whose parts the systems with ``ablates`` change, and are compared with.
+    """
 
     name: Name
     description: str = Field(min_length=1)
     baseline: Name
+    ablated: Name | None = None
     systems: dict[Name, System] = Field(min_length=1)
     tasks: dict[Name, Task] = Field(min_length=1)
     runs: tuple[Selection, ...] = Field(min_length=1)
@@ -76,8 +87,15 @@ def load_study(path: str | Path = SHIPPED) -> StudyPlan:
     """Read a study's plan. Raises `InputError` with file, line, column and key for the first mistake."""
     document = read_yaml(Path(path))
     plan = parse(StudyPlan, document)
-    if plan.baseline not in plan.systems:
-        raise _unknown(document, ("baseline",), "system", plan.baseline, plan.systems)
+    for key, name in (("baseline", plan.baseline), ("ablated", plan.ablated)):
+        if name is not None and name not in plan.systems:
+            raise _unknown(document, (key,), "system", name, plan.systems)
+    for name, system in plan.systems.items():
+        if system.ablates and not plan.ablated:
+            raise InputError(
+                f"systems.{name}.ablates: the study does not say what is 'ablated'",
+                position_of(document, ("systems", name, "ablates")),
+            )
     for index, selection in enumerate(plan.runs):
         for key, names, known in (
             ("tasks", selection.tasks, list(plan.tasks)),

@@ -8,19 +8,22 @@ is no longer the plan's is run again. Each process computes on one thread, which
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from accelsim.chip import load_chip
 from accelsim.errors import InputError
 from accelsim.record import RunRecord
 from accelsim.record.study import StudyRow, read_row, row_text, study_row
 from accelsim.run.estimating import estimate, resolve
-from accelsim.run.study_plan import StudyJob, StudyPlan
+from accelsim.run.study_plan import StudyJob, StudyPlan, System, Task
 from accelsim.run.training import train
 from accelsim.storage import write_text
+from accelsim.yamlfile import Change, one_line
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class StudyRun:
 
     job: StudyJob
     chip: str
+    changes: Mapping[str, Change]
     recipe: str | None
     workload: str
     epochs: int | None
@@ -53,19 +57,26 @@ def study_runs(plan: StudyPlan, jobs: Sequence[StudyJob], folder: Path) -> list[
     for job in jobs:
         system, task = plan.systems[job.system], plan.tasks[job.task]
         if (job.task, job.system) not in checked:
-            estimate(system.chip, task.workload, recipe=system.recipe, epochs=task.epochs)
+            chip = load_chip(system.chip, system.set)
+            estimate(chip, task.workload, recipe=system.recipe, epochs=task.epochs)
             checked.add((job.task, job.system))
-        command = _command(system.chip, system.recipe, task.workload, task.epochs, job.seed)
-        runs.append(StudyRun(job, system.chip, system.recipe, task.workload, task.epochs, folder, command))
+        runs.append(
+            StudyRun(
+                job, system.chip, system.set, system.recipe, task.workload, task.epochs, folder,
+                _command(system, task, job.seed),
+            )
+        )  # fmt: skip
     return runs
 
 
-def _command(chip: str, recipe: str | None, workload: str, epochs: int | None, seed: int) -> str:
+def _command(system: System, task: Task, seed: int) -> str:
     """The command that repeats one run."""
-    words = ["accelsim", "run", chip, workload]
-    words += ["--recipe", recipe] if recipe else []
-    words += ["--epochs", str(epochs)] if epochs else []
-    return " ".join([*words, "--seed", str(seed)])
+    words = ["accelsim", "run", system.chip, task.workload]
+    for key, value in system.set.items():
+        words += ["--set", f"{key}={one_line(value)}"]
+    words += ["--recipe", system.recipe] if system.recipe else []
+    words += ["--epochs", str(task.epochs)] if task.epochs else []
+    return shlex.join([*words, "--seed", str(seed)])
 
 
 def finished_row(run: StudyRun) -> StudyRow | None:
@@ -76,7 +87,7 @@ def finished_row(run: StudyRun) -> StudyRow | None:
         row = read_row(run.row_path)
     except InputError:
         return None
-    chip, workload, recipe = resolve(run.chip, run.workload, run.recipe)
+    chip, workload, recipe = resolve(load_chip(run.chip, run.changes), run.workload, run.recipe)
     texts = (chip.source_text, workload.source_text, recipe.source_text)
     held = (row.chip.sha256, row.workload.sha256, row.recipe.sha256)
     same = held == tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts)
@@ -98,7 +109,7 @@ def do_run(run: StudyRun) -> StudyRow:
 
 def _trained(run: StudyRun, *, resume: bool) -> RunRecord:
     return train(
-        run.chip,
+        load_chip(run.chip, run.changes),
         run.workload,
         recipe=run.recipe,
         seed=run.job.seed,

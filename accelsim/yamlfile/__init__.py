@@ -1,13 +1,18 @@
 """YAML files as checked objects: every mistake is one line that names file, line, column and key."""
 
+from accelsim.yamlfile.changing import Change, change_of, changed, one_line
 from accelsim.yamlfile.parsing import parse
 from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml, read_yaml_list
 from accelsim.yamlfile.units import split_unit
 
 __all__ = [
+    "Change",
     "KeyPath",
     "YamlDocument",
+    "change_of",
+    "changed",
     "key_text",
+    "one_line",
     "parse",
     "position_of",
     "read_yaml",

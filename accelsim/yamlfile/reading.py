@@ -85,8 +85,12 @@ def read_yaml(path: str | Path) -> YamlDocument:
     cannot be read, is too large, is not UTF-8 text, is not valid YAML, repeats a key, or is empty.
     """
     path = Path(path)
-    text = _read_text(path)
-    root = _compose(path, text)
+    return document_of(path, _read_text(path))
+
+
+def document_of(path: Path, text: str) -> YamlDocument:
+    """What `read_yaml` makes of a file at ``path`` that says ``text``."""
+    root = composed(path, text)
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
         raise InputError("the file is empty", f"{path}:1:1")
     reader = _Reader(path)
@@ -104,7 +108,7 @@ def read_yaml_list(path: str | Path, key: str) -> YamlDocument:
     """
     path = Path(path)
     text = _read_text(path)
-    root = _compose(path, text)
+    root = composed(path, text)
     if not isinstance(root, yaml.SequenceNode):
         return read_yaml(path)
     reader = _Reader(path)
@@ -132,7 +136,8 @@ def _read_text(path: Path) -> str:
         raise InputError(f"not a text file: byte 0x{raw[error.start]:02x} is not UTF-8", where) from None
 
 
-def _compose(path: Path, text: str) -> yaml.Node | None:
+def composed(path: Path, text: str) -> yaml.Node | None:
+    """The nodes of a YAML text, each with its place; raises `InputError` where it is not valid."""
     try:
         return yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:

@@ -1,0 +1,111 @@
+"""Chips with other values than their files: `accelsim run --set`, and the ablations of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accelsim.chip import load_chip
+from accelsim.errors import InputError
+from accelsim.run.study_plan import StudyJob, load_study
+from accelsim.run.studying import study_runs
+from accelsim.yamlfile import change_of, changed, one_line, read_yaml
+
+PLAN = """\
+name: small
+description: A small study
+baseline: narrow
+ablated: narrow
+systems:
+  narrow: {chip: fp4_training, label: 4 bits}
+  rough:
+    chip: fp4_training
+    set: {array.accumulator: bf16, array.dataflows: [output_stationary], array.output_chunk: null}
+    label: bfloat16
+    ablates: sums
+tasks:
+  letters: {workload: letters_mlp, label: letters}
+runs:
+  - {tasks: [letters], systems: [narrow, rough], seeds: [1]}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    """A file of that text."""
+    path = folder / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_changed_chip_says_so_in_its_text() -> None:
+    """Values, list items and lists are replaced where they stand, and nothing else of the text moves."""
+    chip = load_chip(
+        "fp4_training",
+        {"array.accumulator": "fp16", "array.dataflows": ["output_stationary"], "array.modes[1].lanes": 8},
+    )
+    assert (chip.array.accumulator, chip.array.dataflows) == ("fp16", ("output_stationary",))
+    assert [mode.lanes for mode in chip.array.modes] == [16, 8, 1]
+    before = load_chip("fp4_training").source_text.splitlines()
+    after = chip.source_text.splitlines()
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert [new.split("#")[0].strip() for _, new in moved] == [
+        "dataflows: [output_stationary]",
+        "accumulator: fp16",
+        "lanes: 8",
+    ]
+
+
+def test_a_changed_chip_is_checked_like_any_other() -> None:
+    """What the schema refuses in a file it refuses in a change, with the place in the file."""
+    with pytest.raises(
+        InputError, match=r"fp4_training\.yaml:\d+:\d+: array.output_chunk: must be a multiple"
+    ):
+        load_chip("fp4_training", {"array.output_chunk": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("array.acumulator", r"no key 'array.acumulator' to change \(did you mean 'array.accumulator'\?\)"),
+        ("array.modes[0]", r"array.modes\[0\]: only a value on one line can be replaced"),
+        ("array.area_um2_per_pe.source", "only a value on one line can be replaced"),
+    ],
+)
+def test_what_cannot_be_changed_is_told(key: str, message: str) -> None:
+    """A key that is not there, and values that stand on several lines."""
+    with pytest.raises(InputError, match=message):
+        load_chip("fp4_training", {key: 1})
+
+
+def test_values_of_every_kind_come_back(tmp_path: Path) -> None:
+    """What is written into the file is read as the same value, later keys too; an empty value is one."""
+    document = read_yaml(written(tmp_path, "a: 1\nb: {c: [x, 'y: z'], d: old}\ne: text\n"))
+    changes = {"a": None, "b.c": ["p", "q: r"], "b.d": "yes: no", "e": 0.5}
+    after = changed(document, changes)
+    assert after.data == {"a": None, "b": {"c": ["p", "q: r"], "d": "yes: no"}, "e": 0.5}
+    for value in changes.values():
+        assert change_of(f"k={one_line(value)}") == ("k", value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["accumulator", "=fp16"])
+def test_a_change_needs_a_key_and_a_value(text: str) -> None:
+    """--set without an equals sign, or without a key."""
+    with pytest.raises(InputError, match="must be KEY=VALUE"):
+        change_of(text)
+
+
+def test_an_ablation_repeats_by_its_command(tmp_path: Path) -> None:
+    """The command of a row carries the changes, quoted for a shell."""
+    plan = load_study(written(tmp_path, PLAN))
+    run = study_runs(plan, [StudyJob("letters", "rough", 1)], tmp_path)[0]
+    assert run.command == (
+        "accelsim run fp4_training letters_mlp --set array.accumulator=bf16 "
+        "--set 'array.dataflows=[output_stationary]' --set array.output_chunk=null --seed 1"
+    )
+
+
+def test_an_ablation_of_nothing_is_refused(tmp_path: Path) -> None:
+    """A system cannot ablate what the plan does not name."""
+    with pytest.raises(InputError, match=r"\d+:\d+: systems.rough.ablates: the study does not say what"):
+        load_study(written(tmp_path, PLAN.replace("ablated: narrow\n", "")))
