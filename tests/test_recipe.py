@@ -136,6 +136,12 @@ MISTAKES = [
     ),
     (
         "scale",
+        "unsigned_format: uint4, signed_format: int4, scale: pact",
+        "unsigned_format: uint4, signed_format: fp16, scale: rms",
+        "activation.scale: 'rms' needs an integer format, but signed_format is fp16",
+    ),
+    (
+        "scale",
         " signed_format: int4",
         " signed_format: fp16",
         "activation.scale: 'pact' needs an integer format, but signed_format is fp16",

@@ -35,7 +35,8 @@ def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:
         depth = max(number - 1, 0) / max(len(weighty) - 1, 1)
         for site in leaf.layer.sites(leaf.site):
             names = {leaf.site.name, site.name}
-            low = recipe.rules(names, kinds, depth, nonnegative=site.nonnegative)
+            words = kinds | {"probabilities"} if site.name.endswith(".probabilities") else kinds
+            low = recipe.rules(names, words, depth, nonnegative=site.nonnegative)
             found[site.name] = recipe.wide_rules() if wide else low
             if not wide and leaf.layer.has_gemm:
                 _check_transform(site.name, low, recipe)

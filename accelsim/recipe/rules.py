@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from accelsim.operations import TensorFormats
 
 FormatName = Annotated[str, Field(min_length=1)]
+PositiveNumber = Annotated[float, Field(gt=0)]
 RoundingName = Literal["format", "nearest_even", "nearest_up", "nearest_down", "toward_zero", "stochastic"]
 
 
@@ -35,7 +36,9 @@ class WeightRule(Keys):
 
 
 class ActivationRule(Keys):
-    """Inputs of GEMMs. ``pact``: a trained clip (Choi et al., 2018), then linear; else as in `WeightRule`.
+    """Inputs of GEMMs. ``pact``: a trained clip (Choi et al., 2018), then linear; ``rms``: a clip at so many
+    ``deviations`` (signed, unsigned) from zero, but not above the largest magnitude, anew each time, then
+    linear; else as in `WeightRule`. Beyond a clip that is not trained the gradient passes.
 
     ``initial_clip``: where the clip starts; ``first_batch`` takes ``first_batch_deviations`` times the
     root mean square of the first mini-batch. ``clip_decay``: L2 decay of the clip.
@@ -43,8 +46,9 @@ class ActivationRule(Keys):
 
     unsigned_format: FormatName
     signed_format: FormatName
-    scale: Literal["cast", "pact", "max", "max_power", "block"]
+    scale: Literal["cast", "pact", "rms", "max", "max_power", "block"]
     rounding: RoundingName = "format"
+    deviations: tuple[PositiveNumber, PositiveNumber] = (2.5, 3.8)
     initial_clip: Annotated[float, Field(gt=0)] | Literal["first_batch"] = 8.0
     first_batch_deviations: float = Field(default=3.0, gt=0)
     clip_decay: float = Field(default=0.0, ge=0)

@@ -18,6 +18,12 @@ LayerKind = Literal[
 ]  # fmt: skip
 """Kinds a rule may name. ``first``, ``last``: of the layers with weights; ``pointwise``: 1x1 convolutions."""
 
+SiteKind = Literal[
+    "first", "last", "depthwise", "pointwise", "conv2d", "linear", "attention", "cross_attention", "lstm",
+    "embedding", "unembedding", "probabilities",
+]  # fmt: skip
+"""`LayerKind`, and the one place in a layer that is a kind of its own: the probabilities of an attention."""
+
 _WIDE = ("dlfloat16", "fp16", "bf16", "fp32")
 
 
@@ -59,7 +65,7 @@ class Override(Keys):
     first layer with weights and 1 the last. Roles that are not given keep their rule.
     """
 
-    kinds: tuple[LayerKind, ...] = ()
+    kinds: tuple[SiteKind, ...] = ()
     names: tuple[str, ...] = ()
     depth: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.0, 1.0)
     weight: WeightRule | None = None
@@ -134,7 +140,7 @@ class Recipe(Keys):
     ) -> SiteRules:
         """The rules of a quantised site; later overrides win.
 
-        ``names``: of the site and its layer; ``kinds``: all words of `LayerKind` that fit; ``depth``: 0
+        ``names``: of the site and its layer; ``kinds``: all words of `SiteKind` that fit; ``depth``: 0
         (first) to 1 (last layer with weights).
         """
         fitting = [one for one in self.overrides if one.fits(names, kinds, depth)]

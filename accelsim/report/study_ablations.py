@@ -84,7 +84,7 @@ def _of_task(rows: Sequence[StudyRow], names: StudyNames, task: str, ablated: st
             states = _states([row for row in here if row.system == system])
             question = names.questions.get(system, "as published")
             body.append([question, names.systems[system], figure(cell, metric), difference, *states])
-    return table(["question", "system", metric.label, "difference", *_GRADIENT_COLUMNS], body)
+    return table(["question", "system", metric.label, "difference", *_GRADIENT_COLUMNS], body, texts=2)
 
 
 def _states(rows: Sequence[StudyRow]) -> list[str]:

@@ -19,6 +19,7 @@ _MEASURES: tuple[tuple[str, float, Callable[[GradientState], float]], ...] = (
     ("% to zero", 100.0, lambda state: state.to_zero),
     ("% at the largest code", 100.0, lambda state: state.at_top),
 )
+_LAYERS = 6  # drawn in a panel
 _GRID_OCTAVES = range(-6, 8, 2)
 """log2 of the magnitudes of the even radix-4 grid, 2**-6 .. 2**6."""
 
@@ -76,7 +77,7 @@ def _legend_below(panel: Any) -> None:
 
 
 def gradient_exponents(rows: Sequence[StudyRow], names: StudyNames) -> Any:
-    """Share of gradients by octave of the scaled value, layer by layer, on the grid they are rounded to.
+    """Share of gradients by octave of the scaled value, by layer (six at most), on the grid of the codes.
 
     Of the ablated system's first seed, tasks across; solid: last epoch, dotted: first. The lines of the
     grid are the magnitudes of the even radix-4 codes; what lies left of the first becomes zero.
@@ -98,14 +99,16 @@ def gradient_exponents(rows: Sequence[StudyRow], names: StudyNames) -> Any:
 
 def _draw_exponents(panel: Any, row: StudyRow) -> None:
     tensors = [one for one in row.tensors if one.role == "gradient_input" and one.exponents]
-    layers = list(dict.fromkeys(one.layer for one in tensors))[::-1]
+    every = list(dict.fromkeys(one.layer for one in tensors))[::-1]
+    layers = [every[index * (len(every) - 1) // max(_LAYERS - 1, 1)] for index in range(_LAYERS)]
+    layers = list(dict.fromkeys(layers if len(every) > _LAYERS else every))
     epochs = {row.epochs[0].epoch: ":", row.epochs[-1].epoch: "-"}
     for octave in _GRID_OCTAVES:
         panel.axvline(octave, color=MUTED, linewidth=0.6, alpha=0.5)
     for one in tensors:
-        if one.epoch in epochs and one.scale:
+        if one.epoch in epochs and one.scale and one.layer in layers:
             index = layers.index(one.layer)
-            label = shortened(one.layer, 14) if epochs[one.epoch] == "-" and len(layers) <= 6 else None
+            label = shortened(one.layer, 14) if epochs[one.epoch] == "-" else None
             colour = _PALETTE[index * (len(_PALETTE) - 1) // max(len(layers) - 1, 1)]
             places, shares = _scaled_histogram(one)
             panel.plot(places, shares, color=colour, linestyle=epochs[one.epoch], linewidth=1.1, label=label)
@@ -113,7 +116,7 @@ def _draw_exponents(panel: Any, row: StudyRow) -> None:
     panel.set_ylabel("% of gradients")
     panel.set_xlim(-22, 8)
     panel.set_ylim(bottom=0)
-    if len(layers) <= 6:
+    if layers:
         panel.legend(loc="upper left", fontsize=6.5)
 
 

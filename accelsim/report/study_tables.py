@@ -179,9 +179,9 @@ def _share_until(row: StudyRow, target: float, higher: bool) -> float:
     return first / len(history)
 
 
-def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; the first column is text, the others numbers."""
-    lines = [heads, ["---", *("---:" for _ in heads[1:])], *body]
+def table(heads: Sequence[str], body: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """Lines of a Markdown table; the first ``texts`` columns are text, the others numbers."""
+    lines = [heads, [*("---" for _ in heads[:texts]), *("---:" for _ in heads[texts:])], *body]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 

@@ -22,6 +22,7 @@ from accelsim.datapath.quantisers import (
     largest_scale,
     pact,
     power_scale,
+    rms_scale,
     sawb,
     scaled,
 )
@@ -201,6 +202,10 @@ class ChipExecutor:
         number = number_format(fmt)
         if rule.scale == "cast":
             return cast(values, number, rule.rounding, key)
+        if isinstance(rule, ActivationRule) and rule.scale == "rms":
+            step = rms_scale(values, number, rule.deviations[not number.signed], self._recipe.storage)
+            low = -number.max_value if number.signed else 0.0
+            return scaled(values, number, step, rule.rounding, key, low)
         return scaled(values, number, self._step(values, number, rule.scale), rule.rounding, key)
 
     def _step(self, values: F32, fmt: NumberFormat, scale: str) -> float:
