@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plain_executor import PlainExecutor, key_of
+from tiny_workload import written
 from token_workload import TRANSLATOR, token_workload
 
 from accelsim.chip import load_chip
+from accelsim.datapath.quantisers import rms_scale
 from accelsim.mapping import Planner
+from accelsim.numerics.formats import number_format
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
 from accelsim.run.chip_executor import CLIP, ChipExecutor
 from accelsim.run.state import initial_state
+from accelsim.storage import resource_dir
 from accelsim.workload import Workload
 
 MODEL = """\
@@ -150,3 +154,37 @@ def test_stacks_are_products_one_by_one(tmp_path: Path) -> None:
     for group in range(gemm.groups):
         one = chip.multiply(gemm, a.rearranged(a.array[group]), b.rearranged(b.array[group]))
         np.testing.assert_array_equal(stack[group], one)
+
+
+def test_probabilities_have_a_rule_of_their_own(tmp_path: Path) -> None:
+    """An override for them moves no other place of an attention, nor any linear layer."""
+    recipe = load_recipe(
+        written(
+            tmp_path,
+            (resource_dir("recipes") / "ibm2020_fp4.yaml").read_text(encoding="utf-8")
+            + "overrides: [{kinds: [probabilities], activation: {unsigned_format: uint4, signed_format: int4, "
+            "scale: max, rounding: stochastic}}]\n",
+        )
+    )
+    rules = compile_program(token_workload(tmp_path, TRANSLATOR, 9, 4), recipe).rules
+    chosen = {site for site, rule in rules.items() if rule.activation.scale == "max"}
+    assert chosen == {site for site in rules if site.endswith(".probabilities")}
+    assert len(chosen) == 4
+
+
+def test_a_clip_of_deviations_follows_the_values_and_trains_nothing(tmp_path: Path) -> None:
+    """The step is that of the rule on what comes; no clip becomes a parameter, no gradient is cut."""
+    text = (resource_dir("recipes") / "ibm2020_fp4.yaml").read_text(encoding="utf-8")
+    old = "scale: pact, initial_clip: first_batch, clip_decay: 0.0005"
+    assert old in text
+    recipe = load_recipe(written(tmp_path, text.replace(old, "scale: rms, deviations: [2, 3]")))
+    workload = token_workload(tmp_path, MODEL, 9, 9)
+    rules = compile_program(workload, recipe).rules
+    chip = ChipExecutor(Planner(load_chip("fp4_training")), recipe, rules, initial_state(workload), 1)
+    chip.begin(training=True)
+    x = np.random.default_rng(1).normal(0, 0.7, (8, 5)).astype(np.float32)
+    operand = chip.activation("lstm2.input", x)
+    assert operand.scale == rms_scale(x, number_format("int4"), 2.0, "dlfloat16")
+    assert set(operand.array.reshape(-1)) & {7, 9} and 8 not in operand.array
+    assert np.array_equal(chip.activation_backward("lstm2.input", x), x)
+    assert not [key for key in chip.state.parameters if key.endswith(CLIP)]
