@@ -15,12 +15,14 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from sample_records import sample_record
 
 import accelsim
 from accelsim.cli import main as shell
 from accelsim.cli.check import MARKS
 from accelsim.cli.writable import require_writable
 from accelsim.errors import InputError
+from accelsim.record import record_text
 from accelsim.storage import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,8 +231,10 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
     """The keys by which a file's kind is told exist in that kind only."""
     from accelsim.chip import Chip
     from accelsim.cost import Grid
+    from accelsim.mapping import PinFile
     from accelsim.numerics.formats import NumberFormat
     from accelsim.recipe import Recipe
+    from accelsim.run.study_plan import StudyPlan
     from accelsim.validation import Sheet
     from accelsim.workload.schema import WorkloadKeys
 
@@ -241,6 +245,8 @@ def test_marks_are_keys_of_their_kind_and_of_no_other() -> None:
         "format": {field.name for field in dataclasses.fields(NumberFormat)},
         "grid": set(Grid.model_fields),
         "sheet": set(Sheet.model_fields),
+        "study": set(StudyPlan.model_fields),
+        "pins": set(PinFile.model_fields),
     }
     for kind, marks in MARKS.items():
         assert marks <= keys.pop(kind)
@@ -271,6 +277,82 @@ def test_check_takes_a_file_without_an_ending(
     assert shell.main(["check", "fp16_training", "--quiet"]) == 0
     assert shell.main(["check", "fp16_training"]) == 0
     assert capsys.readouterr().out == "fp16_training: chip 'fp4_training' is right\n"
+
+
+def test_check_takes_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Words that are no files are names of what is shipped; a misspelt one is told its nearest."""
+    assert shell.main(["check", "eyeriss", "letters_mlp", "mxfp4", "world"]) == 0
+    shown = capsys.readouterr().out
+    kinds = {"eyeriss": "chip", "letters_mlp": "workload", "mxfp4": "recipe", "world": "grid"}
+    assert shown.splitlines() == [f"{name}: {kind} '{name}' is right" for name, kind in kinds.items()]
+    assert shell.main(["check", "eyeris"]) == 2
+    told = "error: eyeris: neither a file here nor the name of something shipped (did you mean 'eyeriss'?)"
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_check_reads_studies_pins_sheets_and_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other kinds of files that the program reads, each told by its keys."""
+    pins = tmp_path / "mine.yaml"
+    pins.write_text("mappings:\n  - {layer: fc, phase: forward, dataflow: output_stationary}\n")
+    record = tmp_path / "record.json"
+    record.write_text(record_text(sample_record()), encoding="utf-8")
+    sheet = ROOT / "accelsim" / "validation" / "shipped" / "05_tpu_v1.yaml"
+    study = ROOT / "accelsim" / "run" / "shipped" / "accuracy.yaml"
+    assert shell.main(["check", *map(str, (pins, record, sheet, study)), "--json"]) == 0
+    found = [one["kind"] for one in json.loads(capsys.readouterr().out)]
+    assert found == ["pins", "record", "sheet", "study"]
+    reports = ROOT / "reports"
+    kept = [next((reports / "accuracy").rglob("*.json")), *(reports / "savings").glob("*.json")]
+    assert shell.main(["check", "--quiet", *map(str, kept)]) == 0
+    record.write_text("{}", encoding="utf-8")
+    assert shell.main(["check", str(record)]) == 2
+    assert f"error: {record}: not an accelsim run record" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "arch_configs/fp4_training.yaml",
+            "recipe: ibm2020_fp4",
+            "recipe: ibm2020_fp5",
+            "recipe: unknown recipe 'ibm2020_fp5' (did you mean 'ibm2020_fp4'?)",
+        ),
+        (
+            "accelsim/run/shipped/accuracy.yaml",
+            "chip: mx_training, recipe: nvfp4",
+            "chip: mx_trainer, recipe: nvfp4",
+            "systems.nvfp4.chip: unknown chip 'mx_trainer' (did you mean 'mx_training'?)",
+        ),
+        (
+            "accelsim/run/shipped/accuracy.yaml",
+            "chip: mx_training, recipe: nvfp4",
+            "chip: mx_training, recipe: nvfp5",
+            "systems.nvfp4.recipe: unknown recipe 'nvfp5' (did you mean 'nvfp4'?)",
+        ),
+        (
+            "accelsim/run/shipped/accuracy.yaml",
+            "workload: speech_cnn",
+            "workload: speech_rnn",
+            "tasks.speech_cnn.workload: unknown workload 'speech_rnn' (did you mean 'speech_cnn'?)",
+        ),
+    ],
+)
+def test_check_follows_names(
+    file: str, old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recipe, chip or workload that a file names must exist; the message stands at the name's place."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    assert shell.main(["check", str(path)]) == 2
+    line = text[: text.index(old)].count("\n") + 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {path}:{line}:")
+    assert message in told
 
 
 def test_check_refuses_what_is_none_of_the_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ COMMANDS = {
     "plot": ("plot", "Redraw tables, figures and the report from records alone."),
     "validate": ("validate", "Published measurements against the simulator's own figures."),
     "cycles": ("cycles", "Compute cycles as other simulators count them, and ours."),
-    "check": ("check", "Check chip, workload and recipe files."),
+    "check": ("check", "Check files: chips, workloads, recipes, pins, studies, records."),
     "formats": ("formats", "Number formats, and any format's full code table."),
     "import": ("importing", "Write a model of another tool as a workload file."),
     "rtl": ("rtl", "Write a chip's PE in Verilog, with testbenches and golden vectors."),
