@@ -47,3 +47,17 @@ def test_dropout_does_nothing_in_inference() -> None:
     assert any(work.kind == "dropout" for work in program.works)
     works = inference_works(program.works, program.formats)
     assert all(work.kind != "dropout" for work in works)
+
+
+def test_a_sum_reads_the_other_branch_alone() -> None:
+    """What the matrix layer before a sum computes is neither written nor read; the sum is written once."""
+    program = compile_program(
+        load_workload("resnet50_imagenet").adjusted(batch=1), load_recipe("int8_inference")
+    )
+    works = inference_works(program.works, program.formats)
+    sums = [index for index, work in enumerate(works) if work.kind == "add"]
+    assert len(sums) == 16
+    for index in sums:
+        (written,), (read,) = works[index].writes, works[index].reads
+        assert written.elements == read.elements
+        assert [gemm.out.size_bytes for gemm in works[index - 1].gemms] == [0]

@@ -7,6 +7,8 @@
 - A result leaves the arrays in the code that the next matrix layer reads, and pooling works on codes, so
   no tensor is converted on its own. Where a sum of two branches comes next, or nothing, it leaves in the
   vector unit's format; the matrix layer after a sum reads that and writes its codes first.
+- A sum of two branches is done as the results of the matrix layer before it leave the arrays: it reads the
+  other branch alone, as the element-wise unit behind NVDLA's convolutions does.
 - The samples themselves arrive in the code of the first matrix layer.
 """
 
@@ -55,14 +57,28 @@ def inference_works(
     """Work of one forward pass for inference, from the ``works`` and ``formats`` of a training program."""
     forward = [work for work in works if work.phase == "forward" and work.layer in formats]
     forward = [work for work in forward if work.kind not in _FOLDED]
-    found, coded = [], False
+    found: list[LayerWork] = []
+    coded = False
     for index, work in enumerate(forward):
         storage = number_format(formats[work.layer].storage).bits
         next_code = _next_code_bits(forward[index + 1 :], formats)
         bits = storage if next_code is None else next_code
+        if work.kind in _SUMS and found and found[-1].gemms:
+            found[-1], work = _fused(found[-1], work)
         found.append(_matrix(work, bits, coded) if work.gemms else _vector(work, bits, storage))
         coded = next_code is not None
     return tuple(found)
+
+
+def _fused(matrix: LayerWork, total: LayerWork) -> tuple[LayerWork, LayerWork]:
+    """A matrix layer and the sum behind it, between which nothing is written or read."""
+    results = sum(gemm.out.elements for gemm in matrix.gemms)
+    mine = next((tensor for tensor in total.reads if tensor.elements == results), None)
+    if mine is None:
+        return matrix, total
+    gemms = tuple(replace(gemm, out=replace(gemm.out, elements=0)) for gemm in matrix.gemms)
+    others = tuple(tensor for tensor in total.reads if tensor is not mine)
+    return replace(matrix, gemms=gemms), replace(total, reads=others)
 
 
 def _next_code_bits(

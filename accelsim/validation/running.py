@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from accelsim.chip import Chip, load_chip, operating_at
+from accelsim.chip import Chip, PositiveQuantity, load_chip, operating_at
 from accelsim.cost import LayerCost, all_reduce_cost, price_step
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import plan_gemm
@@ -25,9 +25,15 @@ from accelsim.workload import Workload, load_workload
 
 
 def run_chip(run: Run) -> Chip:
-    """The chip of a run, at the clock and voltage that the run asks for."""
+    """The chip of a run, at the clock, voltage and DRAM bandwidth that the run asks for."""
     assert run.chip is not None
-    return operating_at(load_chip(run.chip), clock_mhz=run.clock_mhz, voltage_v=run.voltage_v)
+    chip = operating_at(load_chip(run.chip), clock_mhz=run.clock_mhz, voltage_v=run.voltage_v)
+    if run.dram_gb_per_s is None:
+        return chip
+    source = "of the measurement, by its sheet"
+    bandwidth = PositiveQuantity(value=run.dram_gb_per_s, source=source, evidence="published")
+    dram = chip.dram.model_copy(update={"bandwidth_gb_per_s": bandwidth, "write_bandwidth_gb_per_s": None})
+    return chip.model_copy(update={"dram": dram})
 
 
 def run_workload(run: Run, name: str) -> Workload:

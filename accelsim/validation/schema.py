@@ -127,6 +127,7 @@ class Run(Keys):
     zeros: Zeros | None = None
     clock_mhz: Positive | None = None
     voltage_v: Positive | None = None
+    dram_gb_per_s: Positive | None = Field(default=None, description="DRAM of the measurement, not the file's")
     chips: int = Field(default=1, ge=1, description="chips that share the mini-batch, see a chip's 'system'")
     electricity_kwh: Positive | None = Field(default=None, description="at the meter, overhead included")
     grid: Text | None = Field(default=None, description="a shipped grid or a file")
