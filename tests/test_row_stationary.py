@@ -142,7 +142,7 @@ def test_a_row_that_does_not_fit_is_refused() -> None:
     """One output row must fit into the global buffer with its inputs."""
     chip, store, mode = eyeriss()
     wide = shape(cols_in=60_000, cols_out=59_998)
-    with pytest.raises(InputError, match="not even one output row of 59998 fits into 97 KiB"):
+    with pytest.raises(InputError, match="not even one output row of 59998 fits into 100 KiB"):
         choose(wide, chip, store, mode)
 
 
@@ -222,7 +222,7 @@ def estimated(workload: str, batch: int) -> dict[str, LayerRecord]:
 
 def test_an_estimate_takes_the_cycles_of_the_mapping() -> None:
     """`estimate` of AlexNet's convolutions is array-bound at the cycles of the validation's model."""
-    alone = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), load_chip("eyeriss"))
+    alone = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), load_chip("eyeriss_rows"))
     rows = estimated("alexnet_2012", 4)
     for layer in alone:
         row = rows[layer.name]
@@ -329,3 +329,52 @@ def test_the_map_shows_what_slides(tmp_path: Path) -> None:
     path.write_text(pin_text([conv]) + "    splits: {n: 1}\n", encoding="utf-8")
     with pytest.raises(InputError, match="splits: row_stationary runs on one array"):
         api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)
+
+
+GOOD = {"strip": 13, "sets": 4, "filters": 16, "channels": 4, "block_samples": 4, "block_filters": 64}
+
+
+def pinned_rows(path: Path, layer: str = "conv3", **changes: int) -> Path:
+    """A mapping file that fixes the rows of a convolution of AlexNet."""
+    rows = ", ".join(f"{key}: {value}" for key, value in (GOOD | changes).items())
+    path.write_text(
+        f"mappings:\n  - layer: {layer}\n    phase: forward\n    rows: {{{rows}}}\n", encoding="utf-8"
+    )
+    return path
+
+
+def test_rows_can_be_pinned(tmp_path: Path) -> None:
+    """A pinned mapping is taken as it is, also where it costs more than the chosen one."""
+    path = pinned_rows(tmp_path / "rows.yaml", channels=2)
+    (pinned,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)
+    (free,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4)
+    assert pinned.plan.by_rows is not None
+    assert pinned.plan.by_rows.channels == 2
+    assert pinned.cost.energy.total_aj > free.cost.energy.total_aj
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sets": 5}, "rows: 4 sets of 13 output rows fit, not 5"),
+        ({"channels": 5}, "rows: 16 filters x 5 channels do not fit a PE's local store"),
+        ({"filters": 32, "channels": 1}, "rows: a PE holds 24 sums, not 32"),
+        ({"block_filters": 96}, "rows: its block needs 68,016 words of the 51,200 of the scratchpad"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(changes: dict[str, int], message: str, tmp_path: Path) -> None:
+    """The file, the key and what is too much are named."""
+    path = pinned_rows(tmp_path / "rows.yaml", **changes)
+    with pytest.raises(InputError, match=message):
+        api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)
+
+
+def test_only_row_stationary_chips_take_rows(tmp_path: Path) -> None:
+    """On another chip, and for what does not run row by row, a pin of rows is a mistake."""
+    path = pinned_rows(tmp_path / "rows.yaml")
+    with pytest.raises(InputError, match="rows: chip 'eyeriss' has no row_stationary"):
+        api.map_gemms("eyeriss", "alexnet_2012", "conv3", phase="forward", batch=4, mapping=path)
+    both = with_array("[row_stationary]", "[row_stationary, output_stationary]", tmp_path)
+    fc = pinned_rows(tmp_path / "fc.yaml", layer="fc1")
+    with pytest.raises(InputError, match="rows: 'fc1' forward does not run row by row"):
+        api.map_gemms(both, "alexnet_2012", "fc1", phase="forward", batch=4, mapping=fc)

@@ -165,6 +165,11 @@ def test_a_sheet_of_ones_own(tmp_path: Path) -> None:
             "chip: rapid_core, zeros: {share: {}, energy_saved: 0, source: x}",
             "'zeros' goes with 'model: row_stationary'",
         ),
+        (
+            "chip: rapid_core",
+            "chip: rapid_core, rows: {strip: 1, sets: 1, filters: 1, channels: 1, block_filters: 1}",
+            "'rows' goes with 'model: row_stationary' and one of 'layers'",
+        ),
     ],
 )
 def test_a_mistake_in_a_sheet_is_told_with_its_place(
@@ -292,6 +297,17 @@ def test_several_chips_share_the_mini_batch(tmp_path: Path) -> None:
     four = text.replace("batch: 64", "batch: 256, chips: 4")
     single, shared = (compare_sheets([load_sheet(written(tmp_path, each))])[0].ours for each in (text, four))
     assert shared == pytest.approx(4 * single)
+
+
+def test_a_measurement_may_have_its_own_memory(tmp_path: Path) -> None:
+    """A product that waits for DRAM is twice as fast with twice its bandwidth, as the sheet says."""
+    run = "chip: nvdla_2048, workload: alexnet_2012, layers: [fc1], work: inference, batch: 1"
+    text = SHEET.replace(f"chip: rapid_core, gemm: {GEMM}", run)
+    own = compare_sheets([load_sheet(written(tmp_path, text))])[0].ours
+    (faster,) = compare_sheets(
+        [load_sheet(written(tmp_path, text.replace("batch: 1", "batch: 1, dram_gb_per_s: 20")))]
+    )
+    assert faster.ours == pytest.approx(2 * own, rel=0.01)
 
 
 def test_a_slower_clock_and_a_lower_voltage(tmp_path: Path) -> None:

@@ -232,7 +232,6 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
     distinct = {(each.gemm.layer, each.gemm.phase, each.gemm.part, _shape(each)): each for each in mapped}
     for each in distinct.values():
         gemm, plan = each.gemm, each.plan
-        rows = plan.by_rows is not None
         splits = ", ".join(f"{name}: {pieces}" for name, pieces in vars(plan.splits).items())
         tile = f"m: {plan.tile_m}, n: {plan.tile_n}, k: {plan.tile_k}, loop_order: {plan.loop_order}"
         lines += [
@@ -241,9 +240,20 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
             f"    gemm: [{gemm.m}, {gemm.k}, {gemm.n}]",
             *([f"    part: {gemm.part}"] if gemm.part else []),
             f"    dataflow: {plan.dataflow}",
-            *([] if rows else [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}"]),
+            *(
+                [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}"]
+                if plan.by_rows is None
+                else _rows(plan.by_rows)
+            ),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _rows(mapping: RowMapping) -> list[str]:
+    """The pin of a row-stationary mapping."""
+    names = ("strip", "sets", "filters", "channels", "block_samples", "block_filters")
+    pairs = ", ".join(f"{name}: {getattr(mapping, name)}" for name in names)
+    return [f"    rows: {{{pairs}}}"]
 
 
 def _json(each: api.MappedGemm) -> dict[str, Any]:

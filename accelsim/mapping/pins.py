@@ -10,6 +10,9 @@
         dataflow: input_stationary
         splits: {k: 8}               # pieces of m, n, groups, k
         tile: {m: 9, n: 16, k: 9800, loop_order: m_outer}
+      - layer: conv3                 # on a row-stationary array
+        phase: forward
+        rows: {strip: 13, sets: 4, filters: 16, channels: 4, block_samples: 4, block_filters: 64}
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from accelsim.chip import Chip
 from accelsim.errors import InputError, nearest
 from accelsim.mapping.plan import Dataflow, LoopOrder, Splits
+from accelsim.mapping.row_stationary import RowChoice
 from accelsim.operations import Gemm, Phase
 from accelsim.yamlfile import YamlDocument, key_text, parse, position_of, read_yaml
 
@@ -55,6 +59,21 @@ class PinnedTile(_Part):
     loop_order: LoopOrder = "m_outer"
 
 
+class PinnedRows(_Part):
+    """A row-stationary mapping, see `accelsim.mapping.row_mapping`."""
+
+    strip: Extent
+    sets: Extent
+    filters: Extent
+    channels: Extent
+    block_samples: Extent = 1
+    block_filters: Extent
+
+    def as_choice(self) -> RowChoice:
+        """The same for the search."""
+        return RowChoice(**self.model_dump())
+
+
 class Pin(_Part):
     """What is fixed of the mapping of one layer's GEMMs in one phase."""
 
@@ -65,6 +84,7 @@ class Pin(_Part):
     dataflow: Dataflow | None = None
     splits: PinnedSplits | None = None
     tile: PinnedTile | None = None
+    rows: PinnedRows | None = None
 
     def is_for(self, gemm: Gemm) -> bool:
         """Whether ``gemm`` is one of those that this pin speaks of."""
@@ -156,7 +176,10 @@ def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
     if pin.dataflow is not None and pin.dataflow not in chip.array.dataflows:
         allowed = ", ".join(chip.array.dataflows)
         raise pins.mistake(index, "dataflow", f"chip '{chip.name}' has no {pin.dataflow}; allowed: {allowed}")
-    if pin.dataflow == "row_stationary" and (pin.splits or pin.tile):
+    by_rows = pin.dataflow == "row_stationary" or pin.rows is not None
+    if pin.rows is not None and "row_stationary" not in chip.array.dataflows:
+        raise pins.mistake(index, "rows", f"chip '{chip.name}' has no row_stationary")
+    if by_rows and (pin.splits or pin.tile):
         key = "splits" if pin.splits else "tile"
         raise pins.mistake(
             index, key, "row_stationary runs on one array and chooses its own blocks; leave it out"

@@ -9,6 +9,7 @@ from accelsim.chip import Chip
 from accelsim.errors import InputError
 from accelsim.mapping.pins import Pin, PinFile, check_pin, require_known
 from accelsim.mapping.plan import Plan
+from accelsim.mapping.row_stationary import runs_by_rows
 from accelsim.mapping.search import Objective, Restriction, plan_gemm
 from accelsim.mapping.tiling import Tile
 from accelsim.operations import Gemm, Tensor
@@ -54,6 +55,8 @@ class Planner:
             return self._searched(gemm)
         check_pin(pins, index, self.chip)
         only = _restriction(pins.mappings[index], gemm)
+        if only.rows is not None:
+            return self._pinned_rows(gemm, pins, index, only)
         if only.tile is None:
             return plan_gemm(gemm, self.chip, self.objective, only)
         free = plan_gemm(gemm, self.chip, self.objective, replace(only, tile=None))
@@ -62,13 +65,22 @@ class Planner:
         except InputError:
             raise pins.mistake(index, "tile", _why_no_tile(gemm, free, self.chip)) from None
 
+    def _pinned_rows(self, gemm: Gemm, pins: PinFile, index: int, only: Restriction) -> Plan:
+        if not runs_by_rows(gemm, self.chip):
+            raise pins.mistake(index, "rows", f"'{gemm.layer}' {gemm.phase} does not run row by row")
+        try:
+            return plan_gemm(gemm, self.chip, self.objective, only)
+        except InputError as error:
+            raise pins.mistake(index, "rows", str(error)) from None
+
 
 def _restriction(pin: Pin, gemm: Gemm) -> Restriction:
     """What the pin leaves; a tile larger than the GEMM (of a shorter last batch) is cut to it."""
     wanted, tile = pin.tile, None
     if wanted is not None:
         tile = Tile(min(wanted.m, gemm.m), min(wanted.n, gemm.n), min(wanted.k, gemm.k), wanted.loop_order)
-    return Restriction(pin.dataflow, pin.splits.as_splits() if pin.splits else None, tile)
+    rows = pin.rows.as_choice() if pin.rows else None
+    return Restriction(pin.dataflow, pin.splits.as_splits() if pin.splits else None, tile, rows)
 
 
 def _why_no_tile(gemm: Gemm, free: Plan, chip: Chip) -> str:

@@ -83,7 +83,7 @@ def mappings(
     shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode, places: Sequence[Placement]
 ) -> Iterator[RowMapping]:
     """All mappings on ``places`` whose blocks fit, each with the most filters that do."""
-    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    capacity = buffer_words(chip, store)
     lanes, simd = mode.lanes, chip.array.simd
     for place in places:
         rows_in = (place.strip - 1) * shape.stride + shape.kernel
@@ -91,7 +91,7 @@ def mappings(
             sets = min(place.sets, ceil_div(shape.filters, filters))
             inputs = channels * rows_in * shape.cols_in
             for samples in sample_blocks(shape.samples):
-                room = (buffer_words // samples - inputs) // (place.strip * shape.cols_out)
+                room = (capacity // samples - inputs) // (place.strip * shape.cols_out)
                 block = room // (filters * sets) * filters * sets
                 if block > 0:
                     block = min(block, shape.filters)
@@ -112,6 +112,47 @@ def choose(shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode) -
             f"row stationary: not even one output row of {shape.cols_out} fits into {capacity} KiB"
         )
     return found
+
+
+@dataclass(frozen=True)
+class RowChoice:
+    """A mapping that a user fixes; the words are those of `accelsim.mapping.row_mapping`."""
+
+    strip: int
+    sets: int
+    filters: int
+    channels: int
+    block_samples: int
+    block_filters: int
+
+
+def fixed(
+    shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode, choice: RowChoice
+) -> RowMapping:
+    """The mapping of ``choice``. Raises `InputError` where array, local stores or buffer do not hold it."""
+    places = {place.strip: place.sets for place in placements(shape, chip.array.rows, chip.array.cols)}
+    most_sets = places.get(choice.strip, 0)
+    words = choice.filters * choice.channels * shape.kernel
+    if choice.sets > most_sets:
+        raise InputError(f"{most_sets} sets of {choice.strip} output rows fit, not {choice.sets}")
+    if choice.channels * shape.kernel > store.input_words or words > store.filter_words:
+        raise InputError(
+            f"{choice.filters} filters x {choice.channels} channels do not fit a PE's local store"
+        )
+    if choice.filters > store.sum_words:
+        raise InputError(f"a PE holds {store.sum_words} sums, not {choice.filters}")
+    found = RowMapping(shape, store, **vars(choice), lanes=mode.lanes, simd=chip.array.simd)
+    inputs = choice.channels * found.rows_in * shape.cols_in
+    sums = choice.block_filters * choice.strip * shape.cols_out
+    needed, capacity = choice.block_samples * (inputs + sums), buffer_words(chip, store)
+    if needed > capacity:
+        raise InputError(f"its block needs {needed:,} words of the {capacity:,} of the scratchpad")
+    return found
+
+
+def buffer_words(chip: Chip, store: LocalStore) -> int:
+    """Words that the global buffer holds."""
+    return chip.scratchpad.capacity_kib * 1024 // store.word_bytes
 
 
 def dram_aj(mapping: RowMapping, chip: Chip) -> int:
@@ -154,11 +195,16 @@ def runs_by_rows(gemm: Gemm, chip: Chip) -> bool:
     return True
 
 
-def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int) -> Plan:
-    """The plan of a product that `runs_by_rows`; its tiles are the whole of it."""
+def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int, choice: RowChoice | None = None) -> Plan:
+    """The plan of a product that `runs_by_rows`, by ``choice`` if given; its tiles are the whole of it."""
     store, array, shape = chip.array.local_store, chip.array, shape_of(gemm)
     assert store is not None, "a chip with row_stationary was checked to have one"
-    empty = RowMapping(shape, store, 1, 1, 1, 1, 1, 1)
+    if not gemm.macs:
+        mapping = RowMapping(shape, store, 1, 1, 1, 1, 1, 1)
+    elif choice is None:
+        mapping = choose(shape, chip, store, mode)
+    else:
+        mapping = fixed(shape, chip, store, mode, choice)
     return Plan(
         m=gemm.m,
         k=gemm.k,
@@ -186,5 +232,5 @@ def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int) -> Plan:
         rounding=array.rounding,
         alignment_bits=array.alignment_bits,
         readout=chip.vector_unit.storage_format,
-        by_rows=choose(shape, chip, store, mode) if gemm.macs else empty,
+        by_rows=mapping,
     )

@@ -33,7 +33,7 @@ from accelsim.mapping.merging import Link
 from accelsim.mapping.partition import count_chip, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Dataflow, Plan, Splits
-from accelsim.mapping.row_stationary import plan_rows, runs_by_rows
+from accelsim.mapping.row_stationary import RowChoice, plan_rows, runs_by_rows
 from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
@@ -58,11 +58,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Restriction:
-    """What is left of the space: only this dataflow, these pieces, this tile (where not None)."""
+    """What is left of the space: only this dataflow, these pieces, this tile, these rows (where not None)."""
 
     dataflow: Dataflow | None = None
     splits: Splits | None = None
     tile: Tile | None = None
+    rows: RowChoice | None = None
 
     @property
     def allows_rows(self) -> bool:
@@ -84,7 +85,7 @@ def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency", only: Re
         raise _no_mode(gemm, chip)
     sum_bits = accumulator_bits(chip.array.accumulator, gemm.a_format, gemm.b_format, gemm.k)
     if only.allows_rows and runs_by_rows(gemm, chip):
-        return plan_rows(gemm, chip, mode, sum_bits)
+        return plan_rows(gemm, chip, mode, sum_bits, only.rows)
     best = _best(gemm, chip, Appraiser(gemm, chip, mode, sum_bits), objective, only)
     if best is None:
         raise _no_tile(gemm, chip)

@@ -65,6 +65,8 @@ def _stray_key(run: Run) -> str | None:
         return f"'dataflow' goes with a convention of others as 'model': {', '.join(CONVENTIONS)}"
     if run.zeros is not None and run.model != "row_stationary":
         return "'zeros' goes with 'model: row_stationary'"
+    if run.rows is not None and (run.model != "row_stationary" or len(run.layers) != 1):
+        return "'rows' goes with 'model: row_stationary' and one of 'layers'"
     if run.chips > 1 and run.gemm is not None:
         return "'chips' share a workload's mini-batch, not a 'gemm'"
     return None

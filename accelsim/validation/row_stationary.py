@@ -14,7 +14,7 @@ from accelsim.chip import Chip, LocalStore
 from accelsim.errors import InputError, unknown
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping
-from accelsim.mapping.row_stationary import choose, dram_aj, moved_aj
+from accelsim.mapping.row_stationary import RowChoice, choose, dram_aj, fixed, moved_aj
 from accelsim.network import Conv2d, Leaf
 from accelsim.validation.schema import Zeros
 from accelsim.workload import Workload
@@ -36,11 +36,17 @@ class RowStationaryLayer:
 
 
 def row_stationary_layers(
-    workload: Workload, chip: Chip, layers: tuple[str, ...] = (), zeros: Zeros | None = None
+    workload: Workload,
+    chip: Chip,
+    layers: tuple[str, ...] = (),
+    zeros: Zeros | None = None,
+    rows: RowChoice | None = None,
 ) -> list[RowStationaryLayer]:
     """All convolutions of ``workload`` (or those of ``layers``) on ``chip``, for one mini-batch.
 
-    Raises `InputError` for a layer that is not a convolution, a chip without a local store in its PEs.
+    ``rows``: the mapping, in place of the chosen one.
+    Raises `InputError` for a layer that is not a convolution, rows that do not fit, a chip without a local
+    store in its PEs.
     """
     found = {leaf.site.name: leaf for leaf in workload.network.leaves() if isinstance(leaf.layer, Conv2d)}
     for name in layers:
@@ -49,7 +55,7 @@ def row_stationary_layers(
     if chip.array.local_store is None:
         raise InputError(f"row stationary: chip '{chip.name}' has no 'array.local_store'")
     wanted = [leaf for name, leaf in found.items() if not layers or name in layers]
-    return [_layer(leaf, workload.batch, chip, chip.array.local_store, zeros) for leaf in wanted]
+    return [_layer(leaf, workload.batch, chip, chip.array.local_store, zeros, rows) for leaf in wanted]
 
 
 def layer_shape(leaf: Leaf, samples: int) -> ConvolutionShape:
@@ -66,11 +72,11 @@ def layer_shape(leaf: Leaf, samples: int) -> ConvolutionShape:
 
 
 def _layer(
-    leaf: Leaf, samples: int, chip: Chip, store: LocalStore, zeros: Zeros | None
+    leaf: Leaf, samples: int, chip: Chip, store: LocalStore, zeros: Zeros | None, rows: RowChoice | None
 ) -> RowStationaryLayer:
     name, shape, mode = leaf.site.name, layer_shape(leaf, samples), chip.array.modes[0]
     saved = zeros.share.get(name, 0.0) * zeros.energy_saved if zeros else 0.0
-    mapping = choose(shape, chip, store, mode)
+    mapping = fixed(shape, chip, store, mode, rows) if rows else choose(shape, chip, store, mode)
     mac_aj = attojoules(mode.energy_pj_per_mac.value) * shape.macs * (1 - Fraction(saved))
     of_dram_aj = dram_aj(mapping, chip)
     return RowStationaryLayer(

@@ -156,7 +156,9 @@ def _bare_outcome(run: Run, size: GemmSize) -> Outcome:
 
 def row_stationary_outcome(run: Run, chip: Chip, workload: Workload) -> Outcome:
     """Convolutions in row-stationary order; other layers are not followed and must not be asked for."""
-    layers = row_stationary_layers(workload, chip, run.layers, run.zeros)
+    layers = row_stationary_layers(
+        workload, chip, run.layers, run.zeros, run.rows.as_choice() if run.rows else None
+    )
     if not layers:
         raise InputError(f"workload '{workload.name}' has no convolution to run", "model: row_stationary")
     return Outcome(

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from accelsim.mapping.conventions import Convention
+from accelsim.mapping.pins import PinnedRows
 from accelsim.mapping.plan import Dataflow
 from accelsim.operations import PHASES, Phase
 
@@ -125,9 +126,12 @@ class Run(Keys):
     model: Model = "chip"
     dataflow: Dataflow | None = None
     zeros: Zeros | None = None
+    rows: PinnedRows | None = Field(default=None, description="the designers' mapping, with row_stationary")
     clock_mhz: Positive | None = None
     voltage_v: Positive | None = None
-    dram_gb_per_s: Positive | None = Field(default=None, description="DRAM of the measurement, not the file's")
+    dram_gb_per_s: Positive | None = Field(
+        default=None, description="DRAM of the measurement, not the file's"
+    )
     chips: int = Field(default=1, ge=1, description="chips that share the mini-batch, see a chip's 'system'")
     electricity_kwh: Positive | None = Field(default=None, description="at the meter, overhead included")
     grid: Text | None = Field(default=None, description="a shipped grid or a file")
