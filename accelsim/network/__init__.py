@@ -7,7 +7,7 @@ a chip. `LAYERS` is the list of what a workload file may name.
 from accelsim.network.activation import Dropout, Gelu, Relu, Relu6, Sigmoid, Swish, Tanh
 from accelsim.network.attention import Attention, CrossAttention
 from accelsim.network.conv2d import Conv2d
-from accelsim.network.embedding import Embedding, Positions, Unembedding
+from accelsim.network.embedding import Embedding, Positions, SharedEmbedding, TableLookup, Unembedding
 from accelsim.network.executor import Executor, Operand, VectorUnit
 from accelsim.network.graph import Add, Concat, EncoderDecoder, Join, Leaf, Network, Part, Residual, Sequence
 from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
@@ -66,9 +66,11 @@ __all__ = [
     "Residual",
     "Sequence",
     "ShapeError",
+    "SharedEmbedding",
     "Sigmoid",
     "Site",
     "Swish",
+    "TableLookup",
     "TakeLast",
     "Tanh",
     "Unembedding",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,35 +28,38 @@ from accelsim.operations import LayerWork, Tensor, TensorFormats, VectorWork
 _SMALL_IDS = 2**16
 
 
-class Embedding(Layer):
+class TableLookup(Layer):
     """Row ``id`` of a trained table for each token id: (T,) to (T, C). Ids enter as whole numbers."""
 
     kind: ClassVar[str] = "embedding"
-    tokens: int = Field(ge=1, le=2**20, description="number of different tokens")
-    features: int = Field(ge=1, le=65536, description="length of a token's vector")
-    deviation: float = Field(default=0.02, gt=0, le=10, description="standard deviation of the first table")
+
+    @abstractmethod
+    def table(self, site: Site) -> tuple[int, int]:
+        """Tokens and features of the table. Raises `ShapeError` if there is none."""
+
+    @abstractmethod
+    def owner(self, site: Site) -> str:
+        """Name of the embedding whose parameter the table is."""
 
     def output_shape(self, site: Site) -> Shape:
         if len(site.input_shape) != 1:
             raise ShapeError(f"embedding takes (positions,) of token ids, got {site.input_shape}")
-        return (site.input_shape[0], self.features)
-
-    def parameters(self, site: Site) -> dict[str, Parameter]:
-        return {"weight": Parameter((self.tokens, self.features), "normal", deviation=self.deviation)}
+        return (site.input_shape[0], self.table(site)[1])
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         chip.keep(site.name, "tokens", x)
-        return chip.vector.table_rows(chip.parameter(site.name, "weight"), x)
+        return chip.vector.table_rows(chip.parameter(self.owner(site), "weight"), x)
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        tokens = chip.kept(site.name, "tokens")
-        chip.add_gradient(site.name, "weight", chip.vector.table_gradient(dy, tokens, self.tokens))
-        return np.zeros_like(tokens)
+        ids = chip.kept(site.name, "tokens")
+        gradient = chip.vector.table_gradient(dy, ids, self.table(site)[0])
+        chip.add_gradient(self.owner(site), "weight", gradient)
+        return np.zeros_like(ids)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
-        own = formats[site.name]
+        own, (tokens, features) = formats[site.name], self.table(site)
         positions = batch * site.elements
-        elements, bits = positions * self.features, 16 if self.tokens <= _SMALL_IDS else 32
+        elements, bits = positions * features, 16 if tokens <= _SMALL_IDS else 32
         ids = Tensor(f"{site.name}.tokens", positions, bits, "stream")
         kept = Tensor(f"{site.name}.tokens kept", positions, bits, "saved")
         rows = tensor(site, "rows", elements, own.master, "parameter")
@@ -68,6 +72,37 @@ class Embedding(Layer):
             vector_layer_work(self, site, "forward", [forward], [ids, rows], [y, kept]),
             vector_layer_work(self, site, "backward", [backward], [dy, kept, rows], [rows]),
         ]
+
+
+class Embedding(TableLookup):
+    """A lookup in a table of its own."""
+
+    tokens: int = Field(ge=1, le=2**20, description="number of different tokens")
+    features: int = Field(ge=1, le=65536, description="length of a token's vector")
+    deviation: float = Field(default=0.02, gt=0, le=10, description="standard deviation of the first table")
+
+    def table(self, site: Site) -> tuple[int, int]:
+        return self.tokens, self.features
+
+    def owner(self, site: Site) -> str:
+        return site.name
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        return {"weight": Parameter((self.tokens, self.features), "normal", deviation=self.deviation)}
+
+
+class SharedEmbedding(TableLookup):
+    """A lookup in the table of an embedding before it (Press and Wolf, EACL 2017); gradients add up."""
+
+    of: str = Field(description="name of the embedding layer before it")
+
+    def table(self, site: Site) -> tuple[int, int]:
+        if site.table is None:
+            raise ShapeError(f"there is no embedding named '{self.of}' before it")
+        return site.table
+
+    def owner(self, site: Site) -> str:
+        return self.of
 
 
 class Positions(Layer):

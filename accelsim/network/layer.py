@@ -40,15 +40,15 @@ class Site:
     sequence, (features,), or (positions,) of token ids.
     ``nonnegative`` says that the input cannot be below zero (it comes from a ReLU), so that its
     4-bit codes are unsigned. ``needs_input_gradient`` is false where nothing before it is trained.
-    ``table`` is the shape (tokens, features) of the embedding that an unembedding shares, ``memory``
-    what a cross attention listens to.
+    ``table`` is the shape (tokens, features) of an embedding before it whose table the layer shares,
+    ``memory`` what a cross attention listens to.
     """
 
     name: str
     input_shape: Shape
     nonnegative: bool = False
     needs_input_gradient: bool = True
-    table: Shape | None = None
+    table: tuple[int, int] | None = None
     memory: Memory | None = None
 
     def part(self, name: str) -> Site:

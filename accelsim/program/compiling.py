@@ -129,7 +129,7 @@ def code_tensors(leaf: Leaf, formats: Mapping[str, TensorFormats]) -> tuple[Tens
     """The weights as the array reads them, written anew after each step; a shared table is its reader's."""
     parameters = leaf.layer.parameters(leaf.site).items()
     read = [(name, one.elements, one.operand_of) for name, one in parameters if one.operand_of is not None]
-    if leaf.site.table is not None:
+    if leaf.site.table is not None and leaf.layer.has_gemm:
         read.append(("weight", math.prod(leaf.site.table), leaf.site.name))
     return tuple(
         Tensor(f"{leaf.site.name}.{name} codes", elements, stored_bits(formats[site].weight), "parameter")

@@ -10,7 +10,6 @@ from accelsim.network import (
     LAYERS,
     Add,
     Concat,
-    Embedding,
     EncoderDecoder,
     Join,
     Layer,
@@ -21,7 +20,9 @@ from accelsim.network import (
     Residual,
     Sequence,
     ShapeError,
+    SharedEmbedding,
     Site,
+    TableLookup,
     Unembedding,
 )
 from accelsim.workload.expansion import Entry, shown
@@ -39,7 +40,7 @@ class NetworkBuilder:
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._trained_before = False
-        self._tables: dict[str, tuple[int, ...]] = {}
+        self._tables: dict[str, tuple[str, tuple[int, int]]] = {}  # whose it is, its shape
         self._memory: Memory | None = None
         self._composites: dict[str, Callable[[Entry, tuple[int, ...], bool], Part]] = {
             "residual": self._residual,
@@ -74,10 +75,13 @@ class NetworkBuilder:
     def _leaf(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Leaf:
         part = _part(self._document, entry)
         try:
-            layer = parse(LAYERS[entry.kind], part)
+            layer = parse(_class_of(entry), part)
         except InputError as error:
             raise self._located(entry, error.message, error.where) from None
-        table = self._tables.get(layer.of) if isinstance(layer, Unembedding) else None
+        table = None
+        if isinstance(layer, SharedEmbedding | Unembedding) and layer.of in self._tables:
+            owner, table = self._tables[layer.of]
+            layer = layer.model_copy(update={"of": owner})
         name = self._name(layer, entry, part)
         site = Site(name, shape, nonnegative, self._trained_before, table, self._memory)
         leaf = Leaf(layer, site)
@@ -85,10 +89,11 @@ class NetworkBuilder:
             layer.output_shape(site)
         except ShapeError as error:
             raise self._mistake(entry, str(error)) from None
-        self._trained_before |= any(parameter.trained for parameter in layer.parameters(site).values())
+        trained = any(parameter.trained for parameter in layer.parameters(site).values())
+        self._trained_before |= trained or table is not None
         self._reserve(entry, layer.sites(site)[1:])
-        if isinstance(layer, Embedding):
-            self._tables[name] = (layer.tokens, layer.features)
+        if isinstance(layer, TableLookup):
+            self._tables[name] = (layer.owner(site), layer.table(site))
         return leaf
 
     def _residual(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Residual:
@@ -173,6 +178,13 @@ class NetworkBuilder:
             self._counts[kind] += 1
         self._names.add(name)
         return name
+
+
+def _class_of(entry: Entry) -> type[Layer]:
+    """The class that a layer's keys stand for."""
+    if entry.kind == SharedEmbedding.kind and "of" in entry.settings:
+        return SharedEmbedding
+    return LAYERS[entry.kind]
 
 
 def _part(document: YamlDocument, entry: Entry) -> YamlDocument:

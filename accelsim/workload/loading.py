@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelsim.errors import InputError
-from accelsim.network import LAYERS, Network
+from accelsim.network import LAYERS, Network, TableLookup
 from accelsim.storage import find_resource
 from accelsim.workload.building import NetworkBuilder
 from accelsim.workload.data_key import read_source
@@ -119,11 +119,13 @@ def load_workload(name_or_path: str | Path) -> Workload:
 def _fits(document: YamlDocument, network: Network, data: DataFacts) -> None:
     """Token ids meet an embedding that knows them all; the network ends in one logit a class and label."""
     where = position_of(document, ("network",))
-    embedded = [leaf.layer for leaf in network.leaves() if leaf.layer.kind == "embedding"]
+    embedded = [
+        leaf.layer.table(leaf.site)[0] for leaf in network.leaves() if isinstance(leaf.layer, TableLookup)
+    ]
     if bool(embedded) != (data.tokens is not None):
         kind = "numbers, which no 'embedding' takes" if embedded else "token ids, which need an 'embedding'"
         raise InputError(f"network: the samples are {kind}", where)
-    smallest = min((getattr(layer, "tokens", 0) for layer in embedded), default=0)
+    smallest = min(embedded, default=0)
     if smallest < (data.tokens or 0):
         raise InputError(f"network: 'embedding' knows {smallest} tokens, the data has {data.tokens}", where)
     if network.output_shape == data.output_shape:
