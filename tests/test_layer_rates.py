@@ -12,7 +12,8 @@ from sample_records import sample_pair
 
 from accelsim import api
 from accelsim.cli import main as shell
-from accelsim.report.layer_rates import layer_rates, rates_csv
+from accelsim.report.layer_rates import layer_rates, peaks, rates_csv
+from accelsim.storage import find_resource
 
 
 def test_rates_follow_from_the_counts() -> None:
@@ -69,3 +70,22 @@ def test_the_command_shows_and_writes_rates(tmp_path: Path) -> None:
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
     record = api.estimate("fp4_training", "letters_mlp")
     assert float(rows[-1]["total_ms"]) == pytest.approx(record.cost.step_cycles / record.cost.clock_mhz / 1e3)
+    peak = result.output.split("Peak in mode int4_forward: ")[1]
+    assert peak.startswith("22.528 TOPS, ridge 75.09 ops/byte.")
+
+
+def test_the_ridge_is_peak_over_bandwidth() -> None:
+    """Operations a second over bytes a second, for every mode of the chip."""
+    record = api.estimate("tpu_v1", "tpu_mlp0")
+    ((mode, tops, ridge),) = peaks(record)
+    assert mode == "int8"
+    assert tops == pytest.approx(2 * 256 * 256 * 700e6 / 1e12)
+    assert ridge == pytest.approx(2 * 256 * 256 * 700e6 / 34e9)
+
+
+def test_a_chip_may_have_less_than_a_gibibyte(tmp_path: Path) -> None:
+    """DRAM of a small device is a fraction of a GiB, and so many bytes are in the record."""
+    text = find_resource("arch_configs", "nvdla_64").read_text(encoding="utf-8")
+    path = tmp_path / "small.yaml"
+    path.write_text(text.replace("capacity_gib: 4", "capacity_gib: 0.25"), encoding="utf-8")
+    assert api.estimate(path, "letters_mlp").cost.memory.dram_capacity_bytes == 2**28

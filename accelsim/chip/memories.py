@@ -80,7 +80,7 @@ class Dram(Part):
     """
 
     kind: Text
-    capacity_gib: int = Field(ge=1, le=2**20)
+    capacity_gib: float = Field(gt=0, le=2**20)
     bandwidth_gb_per_s: PositiveQuantity
     read_energy_pj_per_bit: PositiveQuantity
     write_energy_pj_per_bit: PositiveQuantity

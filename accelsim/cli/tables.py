@@ -13,7 +13,7 @@ from accelsim.cli.terminal import print_table
 from accelsim.record import LayerRecord, RunRecord
 from accelsim.report import TableRow, compare_records, comparison_table, quantities, title
 from accelsim.report.activity import activity_sentence
-from accelsim.report.layer_rates import LayerRates, layer_rates
+from accelsim.report.layer_rates import LayerRates, layer_rates, peaks
 from accelsim.report.memory import fit_sentence, memory_rows
 from accelsim.report.readings import JOULE_PER_AJ
 
@@ -126,6 +126,9 @@ def show_rates(record: RunRecord) -> None:
         right=range(2, 12),
         strong=[index for index, row in enumerate(rows) if row[0] == "all layers"],
     )
+    for mode, tops, ridge in peaks(record):
+        at = f"{quantities.number(tops, 5)} TOPS, ridge {quantities.number(ridge, 4)} ops/byte"
+        click.echo(f"Peak in mode {mode}: {at}.")
 
 
 def _rates_row(rates: LayerRates) -> list[str]:

@@ -80,6 +80,17 @@ def _rates(name: str, phase: str, layers: Iterable[LayerRecord], clock_mhz: floa
     )
 
 
+def peaks(record: RunRecord) -> list[tuple[str, float, float]]:
+    """(mode, peak TOPS, operations per byte of DRAM at which both limit) of one chip.
+
+    A record whose chip states no DRAM bandwidth among its sources has none.
+    """
+    rates = [one.value for one in record.sources if one.key == "dram.bandwidth_gb_per_s"]
+    return [
+        (mode, tops, tops * 1000 / rate) for rate in rates for mode, tops in record.cost.peak_tops.items()
+    ]
+
+
 def _over(dividend: float, divisor: float) -> float | None:
     return dividend / divisor if divisor else None
 
