@@ -82,6 +82,10 @@ class Gemm:
     window: Window | None = None
     part: str = ""
 
+    def __hash__(self) -> int:
+        """Of what tells GEMMs apart, because every product of a run looks up its plan."""
+        return hash((self.layer, self.phase, self.m, self.k, self.n, self.groups))
+
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates (1 MAC = 2 operations)."""

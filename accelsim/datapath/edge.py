@@ -49,6 +49,10 @@ class EdgeOperand(Operand):
     signs: int | None = None
     samples: int = 1
 
+    def rearranged(self, array: NDArray[Any]) -> EdgeOperand:
+        """See `Operand.rearranged`."""
+        return replace(self, array=array)
+
 
 def entering(operand: Operand) -> NDArray[Any]:
     """The numbers that the array takes for an operand, float64 in its shape.

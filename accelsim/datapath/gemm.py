@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,14 @@ _DOUBLE_BITS = 53  # significand of a float64
 
 def rule_of(plan: Plan, seed: int = 0) -> Accumulation:
     """What fixes the bits of a plan's sums; ``seed`` is that of stochastic rounding."""
-    return Accumulation(
+    return _rule(
         plan.lanes, plan.chunk, plan.accumulator, plan.overflow, plan.rounding, plan.alignment_bits,
         plan.k_splits, plan.readout, seed,
     )  # fmt: skip
+
+
+_rule = lru_cache(maxsize=1024)(Accumulation)
+"""An `Accumulation` checks itself, which each of a run's products need not wait for."""
 
 
 def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray[Any], str]:

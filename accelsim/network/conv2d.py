@@ -123,9 +123,9 @@ class Conv2d(MatrixLayer):
         weight = chip.weight(site.name, self.weight_shape(site))
         chip.keep(site.name, "inputs", inputs)
         chip.keep(site.name, "weight", weight)
-        gemm = self.forward_gemm(site, len(x), chip.formats(site.name))
         columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
         kernels = grouped(weight.array, self.groups)
+        gemm = self.gemms(site, len(x), chip).forward
         y = ungrouped(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernels)))
         return self.add_bias(site, y.reshape(len(x), *self.output_shape(site)), chip)
 
@@ -136,14 +136,14 @@ class Conv2d(MatrixLayer):
         dx = np.zeros((len(dy), *site.input_shape), dy.dtype)
         if not site.needs_input_gradient:
             return dx
-        gemms = self.backward_gemms(site, len(dy), chip.formats(site.name))
+        gemms = self.gemms(site, len(dy), chip).backward
         for gemm, (down, across) in zip(gemms, self.classes(site), strict=True):
             self._input_gradient(site, gemm, (down, across), for_input, dx, chip)
         return chip.activation_backward(site.name, dx)
 
     def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
         inputs = chip.kept(site.name, "inputs")
-        gemm = self.update_gemm(site, len(dy.array), chip.formats(site.name))
+        gemm = self.gemms(site, len(dy.array), chip).update
         columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
         gradient = grouped(dy.array, self.groups)
         dw = chip.multiply(gemm, inputs.rearranged(columns.swapaxes(-1, -2)), dy.rearranged(gradient))

@@ -6,7 +6,7 @@ operands of the MAC array are codes with a scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +32,7 @@ class Operand:
 
     def rearranged(self, array: Array) -> Operand:
         """The same numbers in another arrangement (im2col, a transpose, a slice)."""
-        return replace(self, array=array)
+        return Operand(array, self.format, self.scale)
 
     def transposed(self) -> Operand:
         """The matrix transposed, or each matrix of a stack."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -66,6 +67,16 @@ class Sequence:
         """All layers, in forward order."""
         for part in self.parts:
             yield from part.leaves()
+
+    @cached_property
+    def decaying(self) -> frozenset[str]:
+        """The parameters that weight decay shrinks, as ``layer.parameter``."""
+        return frozenset(
+            f"{leaf.site.name}.{name}"
+            for leaf in self.leaves()
+            for name, parameter in leaf.layer.parameters(leaf.site).items()
+            if parameter.decays
+        )
 
     def forward(self, x: F32, chip: Executor) -> F32:
         """Output of a mini-batch."""

@@ -69,23 +69,22 @@ class LinearBase(MatrixLayer):
         weight = self.weight(site, chip)
         chip.keep(site.name, "inputs", inputs)
         chip.keep(site.name, "weight", weight)
-        gemm = self.forward_gemm(site, len(x), chip.formats(site.name))
+        gemm = self.gemms(site, len(x), chip).forward
         y = chip.multiply(gemm, inputs, weight).reshape(len(x), *self.output_shape(site))
         return self.add_bias(site, y, chip)
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        formats = chip.formats(site.name)
+        gemms = self.gemms(site, len(dy), chip)
         self.bias_backward(site, dy, chip)
         for_input, for_weight = chip.gradients(site.name, dy)
         inputs = chip.kept(site.name, "inputs")
-        update = self.update_gemm(site, len(dy), formats)
         transposed = inputs.rearranged(inputs.array.T)
-        gradient = chip.multiply(update, transposed, for_weight.rearranged(rows_of(for_weight.array)))
+        gradient = chip.multiply(gemms.update, transposed, for_weight.rearranged(rows_of(for_weight.array)))
         self.hand_over(site, gradient, chip)
         if not site.needs_input_gradient:
             return np.zeros((len(dy), *site.input_shape), np.float32)
         weight = chip.kept(site.name, "weight")
-        (gemm,) = self.backward_gemms(site, len(dy), formats)
+        (gemm,) = gemms.backward
         operand = for_input.rearranged(rows_of(for_input.array))
         dx = chip.multiply(gemm, operand, weight.rearranged(weight.array.T))
         return chip.activation_backward(site.name, dx.reshape(len(dy), *site.input_shape))

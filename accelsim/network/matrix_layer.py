@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -39,6 +41,24 @@ class ArrayLayer(Layer):
         return False
 
 
+@dataclass(frozen=True)
+class StepGemms:
+    """The GEMMs of one layer in one training step."""
+
+    forward: Gemm
+    backward: tuple[Gemm, ...]
+    update: Gemm
+
+
+@lru_cache(maxsize=4096)
+def step_gemms(layer: MatrixLayer, site: Site, batch: int, formats: TensorFormats) -> StepGemms:
+    """The GEMMs of a layer, made once: every step asks for the same."""
+    backward = layer.backward_gemms(site, batch, formats) if site.needs_input_gradient else ()
+    return StepGemms(
+        layer.forward_gemm(site, batch, formats), tuple(backward), layer.update_gemm(site, batch, formats)
+    )
+
+
 class MatrixLayer(ArrayLayer):
     """What linear layers and convolutions share: a weight, a clipped input, quantised gradients."""
 
@@ -65,6 +85,10 @@ class MatrixLayer(ArrayLayer):
         if self.bias:
             found["bias"] = Parameter((shape[-1],), "zeros")
         return found
+
+    def gemms(self, site: Site, batch: int, chip: Executor) -> StepGemms:
+        """Its GEMMs of a mini-batch on ``chip``."""
+        return step_gemms(self, site, batch, chip.formats(site.name))
 
     @abstractmethod
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -25,7 +26,8 @@ class Residue:
     first_quotient: int
 
 
-def residues(extent: int, kernel: int, stride: int, padding: int) -> list[Residue]:
+@lru_cache(maxsize=4096)
+def residues(extent: int, kernel: int, stride: int, padding: int) -> tuple[Residue, ...]:
     """The residue classes of one axis that hold any input position and any tap."""
     found = []
     for offset in range(stride):
@@ -34,7 +36,7 @@ def residues(extent: int, kernel: int, stride: int, padding: int) -> list[Residu
         inputs = len(range(first, extent, stride))
         if taps and inputs:
             found.append(Residue(offset, taps, first, inputs, (first + padding - offset) // stride))
-    return found
+    return tuple(found)
 
 
 def output_extent(extent: int, kernel: int, stride: int, padding: int) -> int:

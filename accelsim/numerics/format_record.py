@@ -88,6 +88,10 @@ class NumberFormat:
     def __str__(self) -> str:
         return self.name
 
+    def __hash__(self) -> int:
+        """Of the name alone, because many a table is kept by format."""
+        return hash(self.name)
+
     @cached_property
     def code_dtype(self) -> np.dtype[Any]:
         """The narrowest of uint8, uint16, uint32 that holds a code."""

@@ -175,9 +175,11 @@ def number_format(name: str | Path | NumberFormat) -> NumberFormat:
     """
     if isinstance(name, NumberFormat):
         return name
+    if isinstance(name, str) and name in _FORMATS:  # every tensor of a run asks
+        return _FORMATS[name]
     if str(name).endswith((".yaml", ".yml")):
         return load_format(name)
-    return _FORMATS.get(str(name)) or _family_member(str(name))
+    return _family_member(str(name))
 
 
 @cache

@@ -32,12 +32,7 @@ def update(
 
     ``loss_scale``: the factor that the gradients were computed with. ``rules``: by site.
     """
-    decays = {
-        f"{leaf.site.name}.{name}"
-        for leaf in workload.network.leaves()
-        for name, parameter in leaf.layer.parameters(leaf.site).items()
-        if parameter.decays
-    }
+    decays = workload.network.decaying
     rule = workload.optimizer
     factor = np.float32(1.0 / loss_scale)
     state.step += 1
