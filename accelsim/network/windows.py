@@ -61,8 +61,7 @@ def im2col(images: Array, kernel: int, stride: int, padding: int, groups: int = 
     cols = output_extent(width, kernel, stride, padding)
     if kernel == 1 and stride == 1 and padding == 0 and groups == 1:
         return images.reshape(n * rows * cols, channels)
-    padded = _padded(images, (padding, padding), (padding, padding), groups)
-    return _matrices(_windows(padded, (rows, cols), (kernel, kernel), stride), groups)
+    return _windows(images, Walk((rows, cols), (kernel, kernel), (-padding, -padding), stride, 1), groups)
 
 
 def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1) -> Array:
@@ -77,15 +76,9 @@ def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1)
     (n * inputs down * inputs across, taps down * taps across * c): row i holds, for tap j, the
     output position quotient(i) - j, or zero outside the image. Of several groups a stack as in `im2col`.
     """
-    _, height, width, _ = dy.shape
-    top, bottom = _margins(down, height)
-    left, right = _margins(across, width)
-    padded = _padded(dy, (top, bottom), (left, right), groups)
-    start = padded[
-        :, top + down.first_quotient - down.taps + 1 :, left + across.first_quotient - across.taps + 1 :
-    ]
-    view = _windows(start, (down.inputs, across.inputs), (down.taps, across.taps), 1)
-    return _matrices(view[:, :, :, ::-1, ::-1, :], groups)
+    first = down.first_quotient, across.first_quotient
+    walk = Walk((down.inputs, across.inputs), (down.taps, across.taps), first, 1, -1)
+    return _windows(dy, walk, groups)
 
 
 def grouped(array: Array, groups: int) -> Array:
@@ -109,41 +102,61 @@ def ungrouped(stack: Array) -> Array:
     return stack.transpose(1, 0, 2).reshape(rows, groups * width)
 
 
-def _margins(residue: Residue, extent: int) -> tuple[int, int]:
-    before = residue.taps - 1 - residue.first_quotient
-    after = residue.first_quotient + residue.inputs - extent
-    return max(before, 0), max(after, 0)
+@dataclass(frozen=True)
+class Walk:
+    """Where windows look: window i of an axis at ``first + i * stride + direction * j`` for its taps j.
+
+    ``positions``, ``taps``, ``first``: (down, across); ``direction``: 1, or -1.
+    """
+
+    positions: tuple[int, int]
+    taps: tuple[int, int]
+    first: tuple[int, int]
+    stride: int
+    direction: int
+
+    def reach(self, axis: int) -> tuple[int, int]:
+        """The lowest position of an axis that a window looks at, and the one after the highest."""
+        begin = self.first[axis]
+        end = begin + (self.positions[axis] - 1) * self.stride
+        span = self.direction * (self.taps[axis] - 1)
+        return min(begin, begin + span), max(end, end + span) + 1
 
 
-def _padded(images: Array, rows: tuple[int, int], cols: tuple[int, int], groups: int) -> Array:
-    """Images with zeros around them; of several groups, channel by channel in memory."""
-    if not any((*rows, *cols)) and groups == 1:
-        return images
-    n, height, width, channels = images.shape
-    shape = (n, height + sum(rows), width + sum(cols))
-    if groups == 1:
-        padded = np.zeros((*shape, channels), images.dtype)
-    else:
-        padded = np.moveaxis(np.zeros((channels, *shape), images.dtype), 0, -1)
-    padded[:, rows[0] : rows[0] + height, cols[0] : cols[0] + width] = images
-    return padded
+def _windows(images: Array, walk: Walk, groups: int) -> Array:
+    """Windows of images (n, h, w, c) as a matrix, or a stack like that of `grouped`."""
+    if groups > 1:
+        return _stack(images, walk, groups)
+    # the compiler is loaded here, so that what only reads a workload does not pay for it
+    from accelsim.numerics.window_kernels import window_rows
+
+    return window_rows(images, walk.positions, walk.taps, walk.first, walk.stride, walk.direction)
 
 
-def _windows(images: Array, positions: tuple[int, int], taps: tuple[int, int], stride: int) -> Array:
-    """View (n, positions down, across, taps down, across, c); every window lies inside ``images``."""
-    by_image, by_row, by_col, by_channel = images.strides
-    shape = (images.shape[0], *positions, *taps, images.shape[3])
-    strides = (by_image, by_row * stride, by_col * stride, by_row, by_col, by_channel)
-    return as_strided(images, shape, strides, writeable=False)
-
-
-def _matrices(windows: Array, groups: int) -> Array:
-    """Windows (n, down, across, taps down, taps across, c) as a matrix, or a stack like that of `grouped`."""
-    n, down, across, taps_down, taps_across, channels = windows.shape
-    positions, taps = n * down * across, taps_down * taps_across
-    if groups == 1:
-        return windows.reshape(positions, taps * channels)
+def _stack(images: Array, walk: Walk, groups: int) -> Array:
+    """The windows of each group of channels, a matrix each."""
+    n, _, _, channels = images.shape
+    padded, corner = _padded_planes(images, walk)
+    by_channel, by_image, by_row, by_col = padded.strides
     width = channels // groups
-    split = windows.reshape(*windows.shape[:-1], groups, width)
-    by_group = split.transpose(5, 3, 4, 6, 0, 1, 2)
-    return by_group.reshape(groups, taps * width, positions).swapaxes(1, 2)
+    (down, across), step = walk.taps, walk.stride
+    start = padded[:, :, walk.first[0] + corner[0] :, walk.first[1] + corner[1] :]
+    shape = (groups, down, across, width, n, *walk.positions)
+    strides = (
+        by_channel * width, by_row * walk.direction, by_col * walk.direction, by_channel, by_image,
+        by_row * step, by_col * step,
+    )  # fmt: skip
+    windows = as_strided(start, shape, strides, writeable=False)
+    return windows.reshape(groups, down * across * width, -1).swapaxes(1, 2)
+
+
+def _padded_planes(images: Array, walk: Walk) -> tuple[Array, tuple[int, int]]:
+    """(c, n, h, w) with zeros around the images wherever windows look, and where the images' corner is."""
+    n, height, width, channels = images.shape
+    (top, bottom), (left, right) = walk.reach(0), walk.reach(1)
+    corner = max(-top, 0), max(-left, 0)
+    extents = corner[0] + max(bottom, height), corner[1] + max(right, width)
+    padded = np.zeros((channels, n, *extents), images.dtype)
+    inside = padded[:, :, corner[0] : corner[0] + height, corner[1] : corner[1] + width]
+    np.copyto(np.moveaxis(inside, 0, -1), images)
+    return padded, corner

@@ -1,0 +1,138 @@
+"""Kernels that copy windows of images: an element is a few words of memory, whatever they stand for.
+
+Along an axis, window ``i`` looks at ``first + i * stride + tap * j`` for its taps j (``tap`` is 1, or -1 where
+the taps are walked backwards). What lies outside of the image is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numba.core import cgutils, types
+from numba.extending import intrinsic, register_jitable
+from numpy.typing import NDArray
+
+from accelsim.numerics.compiled import kernel
+
+_U = np.uintp  # an index that cannot be below zero costs nothing to check
+
+
+@intrinsic
+def _copy_words(typing_context, source, at, target, to, count):  # type: ignore[no-untyped-def]
+    """target[to : to + count] = source[at : at + count], of arrays that do not overlap."""
+    signature = types.void(source, at, target, to, count)
+
+    def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
+        pointers = []
+        for place in (2, 0):
+            data = context.make_array(call.args[place])(context, builder, values[place]).data
+            pointers.append(builder.gep(data, [values[place + 1]]))
+        cgutils.raw_memcpy(builder, *pointers, values[4], call.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+copy_words: Any = _copy_words
+"""`_copy_words` without the typing context, which the compiler passes."""
+
+
+@register_jitable
+def _inside(first: int, stride: int, extent: int, count: int) -> Any:
+    """The range of i < count with 0 <= first + i * stride < extent."""
+    begin = min(max(0, -(first // stride)), count)
+    end = min(max(begin, -((first - extent) // stride)), count)
+    return begin, end
+
+
+@register_jitable
+def _blank(target: Any, to: Any, apart: Any, count: Any, words: Any) -> None:
+    for i in range(count):
+        for w in range(words):
+            target[to + i * apart + w] = 0
+
+
+@register_jitable
+def _spaced(source: Any, at: Any, step: Any, target: Any, to: Any, apart: Any, count: Any, words: Any) -> None:
+    """target[to + i * apart + w] = source[at + i * step + w]; written out where there are few words."""
+    if words == _U(1):
+        for i in range(count):
+            target[to + i * apart] = source[at + i * step]
+    elif words == _U(2):
+        for i in range(count):
+            target[to + i * apart] = source[at + i * step]
+            target[to + i * apart + _U(1)] = source[at + i * step + _U(1)]
+    elif words == _U(4):
+        for i in range(count):
+            for w in range(_U(4)):
+                target[to + i * apart + w] = source[at + i * step + w]
+    else:
+        for i in range(count):
+            copy_words(source, at + i * step, target, to + i * apart, words)
+
+
+def window_rows(
+    images: NDArray[Any],
+    positions: tuple[int, int],
+    taps: tuple[int, int],
+    first: tuple[int, int],
+    stride: int,
+    tap: int,
+) -> NDArray[Any]:
+    """Windows of images (n, h, w, c) as rows (n * rows * cols, taps down * taps across * c).
+
+    ``positions``: (rows, cols), ``taps``, ``first``: (down, across), the last in positions of the image.
+    """
+    n, height, width, channels = images.shape
+    out = np.empty((n * positions[0] * positions[1], taps[0] * taps[1] * channels), images.dtype)
+    size = channels * images.itemsize
+    word = next(word for word in (np.uint64, np.uint32, np.uint8) if size % np.dtype(word).itemsize == 0)
+    source = np.ascontiguousarray(images).reshape(-1).view(word)
+    shape = n, height, width, size // np.dtype(word).itemsize
+    _window_rows(source, shape, positions, taps, first, stride, tap, out.reshape(-1).view(word))
+    return out
+
+
+@kernel(parallel=True)
+def _window_rows(
+    source: Any, shape: Any, positions: Any, taps: Any, first: Any, stride: int, tap: int, out: Any
+) -> None:
+    """Images (n, h, w, words), flat, to (n, rows, cols, taps down, taps across, words), flat.
+
+    ``shape``: (n, h, w, words); ``positions``, ``taps``, ``first``: (down, across).
+    """
+    n, height, width, words = shape
+    rows, cols = positions
+    down, across = taps
+    apart = down * across * words
+    for line in prange(n * rows):
+        image, r = line // rows, line % rows
+        for p in range(down):
+            y = first[0] + r * stride + tap * p
+            if tap == 1 and words > 4 and 0 <= y < height:
+                row = (image * height + y) * width
+                for s in range(cols):
+                    x = first[1] + s * stride
+                    begin, end = _inside(x, 1, width, across)
+                    to = (line * cols + s) * apart + p * across * words
+                    _blank(out, _U(to), _U(1), _U(begin * words), _U(1))
+                    _blank(out, _U(to + end * words), _U(1), _U((across - end) * words), _U(1))
+                    if begin < end:
+                        at, to = (row + x + begin) * words, to + begin * words
+                        copy_words(source, _U(at), out, _U(to), _U((end - begin) * words))
+                continue
+            for q in range(across):
+                begin, end = _inside(first[1] + tap * q, stride, width, cols)
+                if not 0 <= y < height:
+                    end = begin
+                to = line * cols * apart + (p * across + q) * words
+                _blank(out, _U(to), _U(apart), _U(begin), _U(words))
+                _blank(out, _U(to + end * apart), _U(apart), _U(cols - end), _U(words))
+                at = ((image * height + y) * width + first[1] + begin * stride + tap * q) * words
+                if begin < end:
+                    _spaced(
+                        source, _U(at), _U(stride * words), out, _U(to + begin * apart), _U(apart),
+                        _U(end - begin), _U(words),
+                    )  # fmt: skip
