@@ -45,7 +45,6 @@ LIBRARY_SUMS = {
 """Calls whose order of additions is the library's: pairwise, blocked, compensated, by the version."""
 
 SUMS_ALLOWED = {
-    ("accelsim/network/windows.py", "_padded"): "adds two margins, which are integers",
     ("accelsim/numerics/exact_product.py", "_exact_terms"): "adds integers below 2**53, exact in any order",
     ("accelsim/run/gemm_error.py", "_root_mean_square"): "a mean for the reader; no bit of a result follows",
     ("accelsim/run/gemm_report.py", "gemm_report"): "calls our own matmul",
@@ -58,7 +57,6 @@ SUMS_ALLOWED = {
     ("accelsim/run/probing.py", "_compared"): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probing.py", "probe"): "adds multiply-accumulates, which are integers",
     ("accelsim/datapath/wide_sum.py", "exact_sums"): "adds multiples of one unit below 2**53, exactly",
-    ("accelsim/run/observing.py", "_compared"): "a cosine and a gain for the reader; no bit of a run follows",
     ("accelsim/run/recording.py", "cost_of_step"): "adds cycles and attojoules, which are integers",
     ("accelsim/datapath/activity.py", "observe"): "counts products, which are integers",
     ("accelsim/datapath/activity.py", "_stream"): "counts zeros, which are integers",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import naive_vector
 import numpy as np
 import pytest
 from oracles import formats, quantise
 
 from accelsim.datapath import quantisers
+from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.numerics.formats import number_format
 
 STORAGES = ["dlfloat16", "fp16", "bf16"]
@@ -79,6 +81,11 @@ def test_sawb_of_zeros(storage: str) -> None:
     assert (operand.array.tolist(), operand.scale) == ([0] * 5, 1.0)
 
 
+def places_of(clipped: quantisers.Clipped) -> list[str]:
+    """Where each element lies, in words."""
+    return [quantisers.PLACES[place] for place in clipped.places.reshape(-1)]
+
+
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("clip", [8.0, 6.3, 0.1])
 @pytest.mark.parametrize("name", ["uint4", "int4", "uint2", "uint8"])
@@ -96,8 +103,12 @@ def test_pact(name: str, clip: float, storage: str) -> None:
     assert result.operand.array.tolist() == integer_codes(values, step, lowest, levels, bits)
     magnitudes = [abs(float(value)) if signed else float(value) for value in values]
     inside = [magnitude < clip if signed else 0 < magnitude < clip for magnitude in magnitudes]
-    assert result.inside.tolist() == inside
-    assert result.above.tolist() == [magnitude >= clip for magnitude in magnitudes]
+    beyond = [
+        ("above" if value > 0 else "below") if magnitude >= clip else "outside"
+        for value, magnitude in zip(values, magnitudes, strict=True)
+    ]
+    places = ["inside" if passes else other for passes, other in zip(inside, beyond, strict=True)]
+    assert places_of(result) == places
 
 
 @pytest.mark.parametrize("ties", ["up", "down"])
@@ -198,12 +209,10 @@ def test_pact_inside_and_above(name: str) -> None:
     values = np.float32([-3, -2, -1, -0.0, 0, 1e-30, 1, 2, 3])
     result = quantisers.pact(values, number_format(name), 2.0, "dlfloat16")
     if name == "uint4":
-        assert result.inside.tolist() == [False] * 5 + [True, True, False, False]
-        assert result.above.tolist() == [False] * 7 + [True, True]
+        assert places_of(result) == ["outside"] * 5 + ["inside"] * 2 + ["above"] * 2
         assert result.operand.array.tolist() == [0, 0, 0, 0, 0, 0, 8, 15, 15]
     else:
-        assert result.inside.tolist() == [False, False] + [True] * 5 + [False, False]
-        assert result.above.tolist() == [True, True] + [False] * 5 + [True, True]
+        assert places_of(result) == ["below"] * 2 + ["inside"] * 5 + ["above"] * 2
         assert result.operand.array.tolist() == [9, 9, 16 - 4, 0, 0, 0, 4, 7, 7]
 
 
@@ -213,7 +222,25 @@ def test_pact_with_a_clip_that_training_has_spoilt(clip: float) -> None:
     values = np.float32([-1, 0, 1, math.nan, math.inf])
     result = quantisers.pact(values, number_format("uint4"), clip, "dlfloat16")
     assert result.operand.array.max() <= 15
-    assert not (result.inside & result.above).any()
+    reached = [bool(value >= clip) for value in values]
+    assert [place == "above" for place in places_of(result)] == reached
+
+
+@pytest.mark.parametrize("name", ["int4", "uint4"])
+def test_a_clip_lets_gradients_pass_or_has_them(name: str) -> None:
+    """dL/dx is dL/dy inside, else +0; dL/dclip adds dL/dy above and takes it off below, row after row."""
+    rng = np.random.default_rng(5)
+    values, dy = (rng.normal(0, 2, (700, 3)).astype(np.float32) for _ in range(2))
+    if name == "int4":
+        values[7, 1] = math.nan
+    result = quantisers.pact(values, number_format(name), 2.0, "dlfloat16")
+    dx, by_channel = ChipVectorUnit("dlfloat16").clip_backward(dy, result.places)
+    places = np.array(places_of(result)).reshape(values.shape)
+    assert {"inside", "above"} < set(places.reshape(-1))
+    np.testing.assert_array_equal(dx, np.where(np.isin(places, ["inside", "nan"]), dy, 0))
+    signs = {"above": 1, "below": -1, "nan": math.nan}
+    factors = np.array([[signs.get(place, 0) for place in row] for row in places], np.float32)
+    np.testing.assert_array_equal(by_channel, naive_vector.column_sums(dy * factors))
 
 
 def test_votes_at_32_and_64_exactly() -> None:

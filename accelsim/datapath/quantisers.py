@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.datapath.vector_kernels import clip_places
 from accelsim.network import Operand
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import (
@@ -111,13 +112,17 @@ MIDDLE = 1.6
 """4**n over the middle of 4**(n-1) and 4**n."""
 
 
+PLACES = ("outside", "inside", "above", "below", "nan")
+"""Where an activation lies: no gradient passes; it does; at the clip or above it; at minus the clip or below
+it, in a signed format; not a number, in a signed format (the gradient passes, the clip's is NaN)."""
+
+
 @dataclass(frozen=True)
 class Clipped:
-    """Codes of an activation, and where it was inside the clip (True: the gradient passes)."""
+    """Codes of an activation, and where each element lies: uint8, an index into `PLACES`."""
 
     operand: Operand
-    inside: NDArray[np.bool_]
-    above: NDArray[np.bool_]
+    places: NDArray[np.uint8]
 
 
 def pact(
@@ -126,16 +131,15 @@ def pact(
 ) -> Clipped:  # fmt: skip
     """Integer codes of activations clipped at a trained bound (Choi et al., 2018, "PACT").
 
-    Unsigned formats clip to 0..clip, signed ones to -clip..clip; ties to even. ``above`` is where
-    the magnitude reaches the clip: there dL/dclip is the sign of the value times dL/dy.
+    Unsigned formats clip to 0..clip, signed ones to -clip..clip; ties to even. Where the magnitude
+    reaches the clip, dL/dclip is the sign of the value times dL/dy.
     """
     low = -fmt.max_value if fmt.signed else 0.0
     step = _stored(clip / fmt.max_value, storage)
     operand = scaled(values, fmt, step, rounding, key, low)
-    magnitude = np.abs(values) if fmt.signed else values
-    above = magnitude >= np.float32(clip)
-    inside = ~above if fmt.signed else (values > 0) & ~above
-    return Clipped(operand, inside, above)
+    places = np.empty(values.shape, np.uint8)
+    clip_places(np.ascontiguousarray(values).reshape(-1), np.float32(clip), fmt.signed, places.reshape(-1))
+    return Clipped(operand, places)
 
 
 def gradient_codes(

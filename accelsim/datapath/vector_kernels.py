@@ -14,6 +14,9 @@ from numba import prange
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.quantise import SUM_BLOCK
 
+_SIDE = 4
+"""Blocks of rows summed side by side, so that an add need not wait for the one before it."""
+
 
 @kernel()
 def add_partials(partial: Any) -> Any:
@@ -29,11 +32,15 @@ def add_partials(partial: Any) -> Any:
 def column_sums(x: Any) -> Any:
     """(rows, c) -> (c,)."""
     rows, channels = x.shape
-    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
-    for block in prange(partial.shape[0]):
-        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
-            for c in range(channels):
-                partial[block, c] += x[r, c]
+    blocks = -(-rows // SUM_BLOCK)
+    partial = np.zeros((blocks, channels), np.float32)
+    for group in prange(-(-blocks // _SIDE)):
+        for r in range(SUM_BLOCK):
+            for block in range(group * _SIDE, min((group + 1) * _SIDE, blocks)):
+                row = block * SUM_BLOCK + r
+                if row < rows:
+                    for c in range(channels):
+                        partial[block, c] += x[row, c]
     return add_partials(partial)
 
 
@@ -41,24 +48,71 @@ def column_sums(x: Any) -> Any:
 def square_sums(x: Any, mean: Any) -> Any:
     """Sums of (x - mean)**2 over rows: (rows, c) -> (c,)."""
     rows, channels = x.shape
-    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
-    for block in prange(partial.shape[0]):
-        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
-            for c in range(channels):
-                deviation = x[r, c] - mean[c]
-                partial[block, c] += deviation * deviation
+    blocks = -(-rows // SUM_BLOCK)
+    partial = np.zeros((blocks, channels), np.float32)
+    for group in prange(-(-blocks // _SIDE)):
+        for r in range(SUM_BLOCK):
+            for block in range(group * _SIDE, min((group + 1) * _SIDE, blocks)):
+                row = block * SUM_BLOCK + r
+                if row < rows:
+                    for c in range(channels):
+                        deviation = x[row, c] - mean[c]
+                        partial[block, c] += deviation * deviation
     return add_partials(partial)
 
 
 @kernel(parallel=True)
-def product_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
-    """Sums of dy * (x - mean) * inverse over rows: (rows, c) -> (c,)."""
+def gradient_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
+    """Sums over rows of dy, and of dy * (x - mean) * inverse: (rows, c) -> (c,), (c,)."""
     rows, channels = x.shape
-    partial = np.zeros((-(-rows // SUM_BLOCK), channels), np.float32)
-    for block in prange(partial.shape[0]):
-        for r in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, rows)):
-            for c in range(channels):
-                partial[block, c] += dy[r, c] * ((x[r, c] - mean[c]) * inverse[c])
+    blocks = -(-rows // SUM_BLOCK)
+    plain, weighted = np.zeros((blocks, channels), np.float32), np.zeros((blocks, channels), np.float32)
+    for group in prange(-(-blocks // _SIDE)):
+        for r in range(SUM_BLOCK):
+            for block in range(group * _SIDE, min((group + 1) * _SIDE, blocks)):
+                row = block * SUM_BLOCK + r
+                if row < rows:
+                    for c in range(channels):
+                        plain[block, c] += dy[row, c]
+                        weighted[block, c] += dy[row, c] * ((x[row, c] - mean[c]) * inverse[c])
+    return add_partials(plain), add_partials(weighted)
+
+
+@kernel(parallel=True)
+def clip_places(x: Any, clip: Any, signed: bool, places: Any) -> None:
+    """Where each element lies: codes of `quantisers.PLACES`."""
+    zero = np.float32(0.0)
+    for i in prange(x.size):
+        value = x[i]
+        if signed:
+            place = np.uint8(2 if value > zero else 3 if value < zero else 0)
+            place = place if abs(value) >= clip else np.uint8(4 if value != value else 1)
+        else:
+            place = np.uint8(2) if value >= clip else np.uint8(1 if value > zero else 0)
+        places[i] = place
+
+
+@kernel(parallel=True)
+def clip_backward(dy: Any, places: Any, dx: Any) -> Any:
+    """dx = dy inside the clip, else +0; sums over rows of dy's share in the clip's gradient: (c,).
+
+    (rows, c); ``places``: codes of `quantisers.PLACES`.
+    """
+    rows, channels = dy.shape
+    blocks = -(-rows // SUM_BLOCK)
+    partial = np.zeros((blocks, channels), np.float32)
+    for group in prange(-(-blocks // _SIDE)):
+        for r in range(SUM_BLOCK):
+            for block in range(group * _SIDE, min((group + 1) * _SIDE, blocks)):
+                row = block * SUM_BLOCK + r
+                if row < rows:
+                    for c in range(channels):
+                        place, value = places[row, c], dy[row, c]
+                        sign = np.float32(1.0) if place == 2 else np.float32(0.0)
+                        sign = np.float32(-1.0) if place == 3 else sign
+                        sign = np.float32(np.nan) if place == 4 else sign
+                        partial[block, c] += value * sign
+                        dx[row, c] = value if place == 1 or place == 4 else np.float32(0.0)
     return add_partials(partial)
 
 

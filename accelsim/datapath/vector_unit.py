@@ -74,6 +74,15 @@ class ChipVectorUnit:
         kernels.keep_where(*flat, y.reshape(-1))
         return y
 
+    def clip_backward(self, dy: F32, places: NDArray[np.uint8]) -> tuple[F32, F32]:
+        """The gradient before a clip, and that of the clip, of each channel by itself, float32.
+
+        ``places``: where the forward pass found each element, of `quantisers.pact`.
+        """
+        dx = np.empty(dy.shape, np.float32)
+        by_channel = kernels.clip_backward(_rows(dy), places.reshape(-1, dy.shape[-1]), _rows(dx))
+        return dx, np.asarray(by_channel, np.float32)
+
     def batch_norm(self, x: F32, gamma: F32, beta: F32, epsilon: float) -> tuple[F32, F32, F32, F32]:
         """y, and per channel: mean, biased variance, 1/sqrt(variance + epsilon)."""
         rows = _rows(x)
@@ -94,8 +103,7 @@ class ChipVectorUnit:
     ) -> tuple[F32, F32, F32]:
         """dx, dgamma, dbeta."""
         rows, gradient = _rows(x), _rows(dy)
-        dbeta = kernels.column_sums(gradient)
-        dgamma = kernels.product_sums(gradient, rows, mean, inverse)
+        dbeta, dgamma = kernels.gradient_sums(gradient, rows, mean, inverse)
         share = np.float32(1.0 / len(rows))
         dx = np.empty(x.shape, np.float32)
         kernels.normalise_backward(

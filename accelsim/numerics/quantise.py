@@ -24,6 +24,7 @@ Codes = NDArray[np.uint8]
 SUM_BLOCK = 256
 """Rows summed one after another before the partial sums are added; fixes the order of every reduction."""
 
+_I = np.int32
 _BLOCKS = 8  # summed side by side; a matter of speed, not of bits
 
 
@@ -149,15 +150,15 @@ def _signed_bits(word: Any, magnitude: Any, rounded: Any) -> Any:
 @kernel(parallel=True)
 def _round_dlfloat16(bits: Any, limit: int, above: int) -> None:
     """1-6-9: nearest, ties up; below 2**-31 * (1 + 2**-10) to zero."""
+    # 32-bit integers throughout, so that whole vectors of them are rounded at once
     for i in prange(bits.size):
-        word: Any = np.int64(bits[i])
-        magnitude = word & 0x7FFFFFFF
-        rounded = (magnitude + 0x2000) & -0x4000
-        if rounded < 0x30004000:
-            rounded = 0
-        if rounded > limit:
-            rounded = above
-        bits[i] = _signed_bits(word, magnitude, rounded)
+        word: Any = _I(bits[i])
+        magnitude = _I(word & _I(0x7FFFFFFF))
+        rounded = _I(_I(magnitude + _I(0x2000)) & _I(-0x4000))
+        rounded = _I(0) if rounded < _I(0x30004000) else rounded
+        rounded = _I(above) if rounded > _I(limit) else rounded
+        signed = _I(_I(word & _I(-0x80000000)) | rounded)
+        bits[i] = _I(0x7FC00000) if magnitude > _I(0x7F800000) else signed
 
 
 @kernel(parallel=True)

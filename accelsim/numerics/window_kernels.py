@@ -1,7 +1,7 @@
 """Kernels that copy windows of images: an element is a few words of memory, whatever they stand for.
 
-Along an axis, window ``i`` looks at ``first + i * stride + tap * j`` for its taps j (``tap`` is 1, or -1 where
-the taps are walked backwards). What lies outside of the image is zero.
+Along an axis, window ``i`` looks at ``first + i * stride + tap * j`` for its taps j (``tap`` is 1, or -1
+where the taps are walked backwards). What lies outside of the image is zero.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ _U = np.uintp  # an index that cannot be below zero costs nothing to check
 
 
 @intrinsic
-def _copy_words(typing_context, source, at, target, to, count):  # type: ignore[no-untyped-def]
+def _copy_words(  # type: ignore[no-untyped-def]
+    typing_context, source, at, target, to, count
+):
     """target[to : to + count] = source[at : at + count], of arrays that do not overlap."""
     signature = types.void(source, at, target, to, count)
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        pointers = []
-        for place in (2, 0):
-            data = context.make_array(call.args[place])(context, builder, values[place]).data
-            pointers.append(builder.gep(data, [values[place + 1]]))
-        cgutils.raw_memcpy(builder, *pointers, values[4], call.args[0].dtype.bitwidth // 8)
+        to_place, from_place = (
+            builder.gep(context.make_array(call.args[i])(context, builder, values[i]).data, [values[i + 1]])
+            for i in (2, 0)
+        )
+        size: Any = call.args[0].dtype.bitwidth // 8
+        cgutils.raw_memcpy(builder, to_place, from_place, values[4], size)
         return context.get_dummy_value()
 
     return signature, generate
@@ -55,7 +58,9 @@ def _blank(target: Any, to: Any, apart: Any, count: Any, words: Any) -> None:
 
 
 @register_jitable
-def _spaced(source: Any, at: Any, step: Any, target: Any, to: Any, apart: Any, count: Any, words: Any) -> None:
+def _spaced(
+    source: Any, at: Any, step: Any, target: Any, to: Any, apart: Any, count: Any, words: Any
+) -> None:
     """target[to + i * apart + w] = source[at + i * step + w]; written out where there are few words."""
     if words == _U(1):
         for i in range(count):

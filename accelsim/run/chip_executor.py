@@ -83,7 +83,7 @@ class ChipExecutor:
         self._kept: dict[tuple[str, str], Any] = {}
         self._shared: dict[str, Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
-        self._clipped: dict[str, list[tuple[F32, NDArray[np.bool_]]]] = {}
+        self._clipped: dict[str, list[NDArray[np.uint8]]] = {}
         self._place = 0
         self._ballots: list[dict[str, tuple[float, float]]] = [{}]  # a chip each: largest magnitudes, tops
         self._drawn: Counter[str] = Counter()
@@ -256,8 +256,7 @@ class ChipExecutor:
         key = self._key("rounding", layer) if rounding == "stochastic" else None
         clipped = pact(x, fmt, float(self._clip(layer, x)[0]), self._recipe.storage, rounding, key)
         if self.training and remember:
-            above = np.sign(x) * clipped.above if fmt.signed else clipped.above
-            self._clipped.setdefault(layer, []).append((above.astype(np.float32), clipped.inside))
+            self._clipped.setdefault(layer, []).append(clipped.places)
         return clipped.operand
 
     def _clip(self, layer: str, x: F32) -> F32:
@@ -276,10 +275,9 @@ class ChipExecutor:
         """The gradient before the clip; hands over the clip's own gradient."""
         if layer not in self._clipped:
             return dx
-        above, inside = self._clipped[layer].pop()
-        by_channel = self.vector.column_sums((dx * above).reshape(-1, dx.shape[-1]))
+        passed, by_channel = self.vector.clip_backward(dx, self._clipped[layer].pop())
         self.add_gradient(layer, CLIP, self.vector.column_sums(by_channel.reshape(-1, 1)))
-        return self.vector.masked(dx, inside)
+        return passed
 
     def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
         """dL/dy in the formats of the dL/dx GEMM and of the dL/dW GEMM, both from the same tensor."""

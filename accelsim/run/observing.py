@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.edge import entering
+from accelsim.datapath.tensor_counts import BINS, LOWEST, count_tensor
 from accelsim.network import Operand
 from accelsim.numerics.block_formats import block_format_names
 from accelsim.numerics.formats import number_format
 
 F32 = NDArray[np.float32]
-
-
-_LOWEST, _BINS = -150, 279  # binades of float32, subnormals included
 
 
 @dataclass
@@ -32,7 +30,7 @@ class _Totals:
     flushed: int = 0
     scale: float = 1.0
     products: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    exponents: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    exponents: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
 
 @dataclass
@@ -43,16 +41,14 @@ class Observer:
 
     def note(self, layer: str, role: str, values: F32, operand: Operand) -> None:
         """Count one tensor: its values before, and as the array takes them. Not finite: left out."""
-        finite = np.isfinite(values)
-        found = entering(operand)
+        counts = count_tensor(values, entering(operand), _saturated_from(operand))
         total = self._totals.setdefault((layer, role), _Totals())
         total.elements += values.size
         total.scale = operand.scale
-        total.saturated += _saturated(operand, found)
-        total.flushed += int(np.count_nonzero((found == 0) & (values != 0)))
-        total.products += _compared(values[finite].astype(np.float64), found[finite].astype(np.float64))
-        exponents = np.frexp(values[finite & (values != 0)])[1] - 1 - _LOWEST
-        total.exponents += np.bincount(exponents, minlength=_BINS)
+        total.saturated += counts.saturated
+        total.flushed += counts.flushed
+        total.products += counts.products
+        total.exponents += counts.exponents
 
     def rows(self) -> list[dict[str, Any]]:
         """One mapping of the record's tensor fields per site and role; the epoch is left to the caller."""
@@ -61,17 +57,11 @@ class Observer:
         ]
 
 
-def _saturated(operand: Operand, found: NDArray[Any]) -> int:
-    """Elements at the largest magnitude of their format; none in block formats, whose scales follow it."""
+def _saturated_from(operand: Operand) -> float:
+    """The largest magnitude of an operand's format; no number in block formats, whose scales follow it."""
     if operand.format in block_format_names():
-        return 0
-    largest = number_format(operand.format).max_value * operand.scale
-    return int(np.count_nonzero(np.abs(found) >= largest))
-
-
-def _compared(exact: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inner products: exact with found, exact with itself, found with itself."""
-    return np.array([np.dot(exact, found), np.dot(exact, exact), np.dot(found, found)])
+        return math.nan
+    return number_format(operand.format).max_value * operand.scale
 
 
 def _row(total: _Totals) -> dict[str, Any]:
@@ -83,5 +73,5 @@ def _row(total: _Totals) -> dict[str, Any]:
         "scale": total.scale,
         "cosine": round(mixed / math.sqrt(exact * found), 9) if exact > 0 and found > 0 else None,
         "gain": round(mixed / exact, 9) if exact > 0 else None,
-        "exponents": [[int(each) + _LOWEST, int(total.exponents[each])] for each in bins],
+        "exponents": [[int(each) + LOWEST, int(total.exponents[each])] for each in bins],
     }
