@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
 from accelsim.record import CostRecord
 from accelsim.report.memory import fit_sentence, memory_rows
+from accelsim.storage import resource_dir
 from accelsim.workload import load_workload
 
 KIB = 1024
@@ -227,3 +229,25 @@ def test_mistakes_in_memory_keys(tmp_path: Path, section: str, line: str, messag
     """Each is one line with file, line and key."""
     with pytest.raises(InputError, match=message):
         chip_with(tmp_path, section, line)
+
+
+@pytest.mark.parametrize(("written", "held_bytes"), [("0.5", 2**29), ("3", 3 * 2**30), ("0.001", 1_073_741)])
+def test_a_capacity_may_be_a_part_of_a_gibibyte(tmp_path: Path, written: str, held_bytes: int) -> None:
+    """A chip with half a gibibyte, or a thousandth: whole bytes, rounded down, reach the record."""
+    text = (resource_dir("arch_configs") / "edge_fp4.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "small.yaml"
+    path.write_text(re.sub("capacity_gib: .*", f"capacity_gib: {written}", text), encoding="utf-8")
+    assert estimate(path, "letters_mlp").cost.memory.dram_capacity_bytes == held_bytes
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [("0", "must be at least 1e-06, got 0"), ("true", "must be a number, got true"), ("2000000", "at most")],
+)
+def test_a_capacity_must_be_one(tmp_path: Path, written: str, message: str) -> None:
+    """Nothing, a word and a million gibibytes are refused at their place."""
+    text = (resource_dir("arch_configs") / "edge_fp4.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "bad.yaml"
+    path.write_text(re.sub("capacity_gib: .*", f"capacity_gib: {written}", text), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"dram\.capacity_gib: {message}|dram\.capacity_gib: .*{message}"):
+        load_chip(path)

@@ -400,3 +400,16 @@ def test_list_shows_all_that_is_shipped(capsys: pytest.CaptureFixture[str]) -> N
     text = capsys.readouterr().out
     assert "mnist5k" in text
     assert "fp4_training" not in text
+
+
+def test_a_blas_gets_one_thread_before_numpy_is_loaded() -> None:
+    """--threads counts all threads of a run: libraries that read their number when loaded get one."""
+    names = [f"{library}_NUM_THREADS" for library in ("OPENBLAS", "MKL", "BLIS")]
+    code = "import os, sys, accelsim.cli.main; assert 'numpy' not in sys.modules; "
+    code += f"print(*(os.environ[name] for name in {names}))"
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    environment["PYTHONPATH"] = str(ROOT)
+    words = [sys.executable, "-c", code]
+    for given, expected in (({}, "1 1 1"), ({"MKL_NUM_THREADS": "3"}, "1 3 1")):
+        done = subprocess.run(words, env=environment | given, check=False, capture_output=True, text=True)
+        assert done.stdout.strip() == expected, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -80,10 +81,15 @@ class Dram(Part):
     """
 
     kind: Text
-    capacity_gib: float = Field(gt=0, le=2**20)
+    capacity_gib: float = Field(ge=1e-6, le=2**20, allow_inf_nan=False)
     bandwidth_gb_per_s: PositiveQuantity
     read_energy_pj_per_bit: PositiveQuantity
     write_energy_pj_per_bit: PositiveQuantity
     write_bandwidth_gb_per_s: PositiveQuantity | None = None
     latency_ns: Quantity | None = None
     burst_bytes: Geometry = 1
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The capacity, which need not be whole gibibytes, in whole bytes."""
+        return int(Fraction(str(self.capacity_gib)) * 2**30)

@@ -14,8 +14,10 @@ from accelsim import __version__
 from accelsim.cli.options import unknown_command
 from accelsim.errors import InputError, nearest
 
-# No value of a chip is computed by a BLAS; starting its threads would cost a third of a check.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# No value of a chip is computed by a BLAS; starting its threads would cost a third of a check, and figures
+# of observed tensors would keep more processors busy than --threads allows. Read when numpy is loaded.
+for _library in ("OPENBLAS", "MKL", "BLIS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count

@@ -144,7 +144,7 @@ def _memory(
         "optimizer_bytes": need.optimizer_bytes,
         "saved_activation_bytes": need.saved_activation_bytes,
         "peak_bytes": peak.peak_bytes,
-        "dram_capacity_bytes": round(chip.dram.capacity_gib * 2**30),
+        "dram_capacity_bytes": chip.dram.capacity_bytes,
         "peak_at": f"{peak.layer} {peak.phase}",
         "classes": dict(peak.parts) if trains else _of_inference(peak.parts),
         "dram_traffic": dict(dram_traffic_by_residence(works, plans, chip)),
