@@ -13,6 +13,8 @@ PARAMETERS = {
     "resnet18_imagenet": 11_689_512,
     "resnet50_imagenet": 25_557_032,
     "mobilenetv2_imagenet": 3_504_872,
+    # keras.applications: 4,253,864 with 21,888 untrained statistics of batch norms
+    "mobilenetv1_imagenet": 4_231_976,
     # the CIFAR forms of github.com/kuangliu/pytorch-cifar, as counted by those who train them: the first
     # three by NNI's pruning benchmark and marc.ecs.soton.ac.uk/pytorch-models, GoogLeNet by
     # blog.51cto.com/u_15786578/5667479, MobileNetV2 and VGG16 by the table of Classification-cifar10-pytorch
@@ -32,6 +34,8 @@ GIGA_MACS = {
     "resnet18_imagenet": 1.81,
     "resnet50_imagenet": 4.09,
     "mobilenetv2_imagenet": 0.30,
+    # Howard et al., 2017, table 1 and 8: 569 million
+    "mobilenetv1_imagenet": 0.57,
     # model_zoo/README.md of github.com/da2so/DA2Lite, the same CIFAR forms
     "vgg16_cifar10": 0.31,
     "resnet18_cifar10": 0.56,
