@@ -15,6 +15,7 @@ from accelsim.cost import chip_area
 from accelsim.errors import InputError
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
+from accelsim.storage import find_resource
 from accelsim.validation import Finding, compare_sheets, load_sheet, shipped_sheets, write_validation
 from accelsim.validation.comparing import energy_factor
 from accelsim.validation.nvdla_sheet import nvdla_sheet_cycles, sheet_layers
@@ -308,6 +309,20 @@ def test_a_measurement_may_have_its_own_memory(tmp_path: Path) -> None:
         [load_sheet(written(tmp_path, text.replace("batch: 1", "batch: 1, dram_gb_per_s: 20")))]
     )
     assert faster.ours == pytest.approx(2 * own, rel=0.01)
+
+
+def test_files_beside_a_sheet_are_found(tmp_path: Path) -> None:
+    """A chip and a workload named by relative paths are those in the sheet's folder, wherever one stands."""
+    for kind, name in (("arch_configs", "nvdla_64"), ("workloads", "letters_mlp")):
+        text = find_resource(kind, name).read_text(encoding="utf-8")  # type: ignore[arg-type]
+        (tmp_path / f"my_{name}.yaml").write_text(text, encoding="utf-8")
+    run = "workload: letters_mlp, work: inference, batch: 8"
+    shipped = SHEET.replace(f"chip: rapid_core, gemm: {GEMM}", f"chip: nvdla_64, {run}")
+    own = shipped.replace("nvdla_64", "my_nvdla_64.yaml").replace("letters_mlp", "my_letters_mlp.yaml")
+    first, second = (compare_sheets([load_sheet(written(tmp_path, text))])[0] for text in (shipped, own))
+    assert first.ours == second.ours
+    with pytest.raises(InputError, match=r"absent\.yaml: no such file"):
+        compare_sheets([load_sheet(written(tmp_path, own.replace("my_nvdla_64", "absent")))])
 
 
 def test_a_slower_clock_and_a_lower_voltage(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def shipped_sheets() -> list[Sheet]:
 
 
 def load_sheet(path: str | Path) -> Sheet:
-    """Read a sheet of published measurements.
+    """Read a sheet of published measurements; a file that it names may stand beside it.
 
     Raises `InputError` with file, line, column, key and what is allowed, for the first mistake in the file.
     """
@@ -38,7 +38,32 @@ def load_sheet(path: str | Path) -> Sheet:
     for index, calibration in enumerate(sheet.calibrations):
         if lack := _run_fault(calibration.run, calibration.quantity):
             raise _mistake(document, ("calibrations", index, "run"), lack)
-    return sheet
+    return _with_files(sheet, document.path.parent)
+
+
+def _with_files(sheet: Sheet, folder: Path) -> Sheet:
+    """The sheet with the paths of its runs' files counted from its own folder, where they are there."""
+
+    def placed(run: Run | None) -> Run | None:
+        if run is None:
+            return None
+        names = {key: getattr(run, key) for key in ("chip", "workload", "recipe", "grid")}
+        found: dict[str, object] = {key: _beside(folder, name) for key, name in names.items() if name}
+        found["workloads"] = tuple(_beside(folder, name) for name in run.workloads)
+        return run.model_copy(update=found)
+
+    figures = tuple(
+        one.model_copy(update={"run": placed(one.run), "against": placed(one.against)})
+        for one in sheet.figures
+    )
+    calibrations = tuple(one.model_copy(update={"run": placed(one.run)}) for one in sheet.calibrations)
+    return sheet.model_copy(update={"figures": figures, "calibrations": calibrations})
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A relative path from ``folder`` if such a file is there, else the name as it is."""
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    return str(folder / name) if is_path and (folder / name).exists() else name
 
 
 def _mistake(document: YamlDocument, path: KeyPath, message: str) -> InputError:
