@@ -303,3 +303,13 @@ def test_a_quantity_that_is_almost_zero_is_refused(tmp_path: Path) -> None:
     path = edited(tmp_path, "value: 1000", "value: 1e-300")
     with pytest.raises(InputError, match=r"clock_mhz\.value: must be at least 1e-9, got 1e-300"):
         load_chip(path)
+
+
+def test_a_recipe_beside_the_chip_is_found(tmp_path: Path) -> None:
+    """A relative path counts from the chip's file, wherever one stands; a shipped name stays a name."""
+    (tmp_path / "own.yaml").write_text("name: own", encoding="utf-8")
+    path = tmp_path / "chip.yaml"
+    path.write_text(TEXT.replace("recipe: ibm2020_fp4", "recipe: own.yaml"), encoding="utf-8")
+    assert load_chip(path).recipe == str(tmp_path / "own.yaml")
+    path.write_text(TEXT, encoding="utf-8")
+    assert load_chip(path).recipe == "ibm2020_fp4"

@@ -36,7 +36,7 @@ def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_I
     first mistake in the file. A `Chip` that comes back is complete and needs no further check.
     """
     document = changed(read_yaml(find_resource("arch_configs", name_or_path)), changes)
-    chip = parse(Chip, document)
+    chip = _with_recipe_beside(parse(Chip, document), document)
     _check_name(chip, document)
     _check_dataflows(chip, document)
     _check_adder(chip, document)
@@ -47,6 +47,14 @@ def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_I
     _check_scratchpad(chip, document)
     chip._source_text = document.text
     chip._source_name = document.path.name
+    return chip
+
+
+def _with_recipe_beside(chip: Chip, document: YamlDocument) -> Chip:
+    """A recipe that is a relative path counts from the chip's file, if it is there."""
+    beside = document.path.parent / chip.recipe
+    if chip.recipe.endswith((".yaml", ".yml")) and beside.exists():
+        return chip.model_copy(update={"recipe": str(beside)})
     return chip
 
 
