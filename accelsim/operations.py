@@ -59,12 +59,58 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """One axis of an image under a sliding window.
+
+    Position p meets the inputs ``first + p stride + j`` for j in 0 .. ``taps`` - 1; those outside
+    0 .. ``extent`` - 1 are zeros that no memory holds.
+    """
+
+    extent: int
+    positions: int
+    taps: int
+    stride: int
+    first: int
+
+    def reached(self, start: int, count: int) -> int:
+        """Inputs of the image that ``count`` positions from ``start`` on meet, each counted once."""
+        if self.stride > self.taps:
+            return sum(
+                self._inside(self.first + p * self.stride, self.taps) for p in range(start, start + count)
+            )
+        return self._inside(self.first + start * self.stride, (count - 1) * self.stride + self.taps)
+
+    def _inside(self, begin: int, length: int) -> int:
+        return max(min(begin + length, self.extent) - max(begin, 0), 0)
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """The images whose elements A of a convolution's GEMM repeats, once for each window that meets them.
+
+    Positions run over (sample, row, column), taps over (row, column, channel of a group). One of the two
+    lies along M, the other along K: positions along K where a gradient of weights sums over them.
+    """
+
+    samples: int
+    channels: int
+    down: Axis
+    across: Axis
+    positions_along: Literal["m", "k"]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether neighbouring windows share inputs."""
+        return self.down.taps > self.down.stride or self.across.taps > self.across.stride
+
+
+@dataclass(frozen=True)
 class Gemm:
     """``groups`` independent products (m, k) x (k, n) -> (m, n) of one layer in one phase.
 
     ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
     reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
-    ``window``: of a convolution's forward product.
+    ``window``: of a convolution's forward product; ``sliding``: of any product of a convolution.
     ``part`` says which it is where a layer has several in a phase.
     """
 
@@ -81,6 +127,7 @@ class Gemm:
     groups: int = 1
     window: Window | None = None
     part: str = ""
+    sliding: Sliding | None = field(default=None, hash=False)
 
     def __hash__(self) -> int:
         """Of what tells GEMMs apart, because every product of a run looks up its plan."""

@@ -23,6 +23,7 @@ from typing import Any
 from walking.chain import merge
 from walking.machine import Meter, Number, OuterAccumulator, Place, Rounding
 from walking.output_stationary import OutputStationary
+from walking.patches import position_rows
 from walking.stationary import Stationary
 
 from accelsim.mapping.plan import Plan
@@ -38,7 +39,8 @@ class WalkResult:
     ``values`` is (m, n) for a plan of one group and (groups, m, n) for more. ``cycles`` (with those in
     which pieces of K are added up) are those of the slowest team of workers that share a result,
     ``fed_cycles`` (in which a new wave enters the array) those of the slowest worker. The n-th read of
-    an element counts once for all workers in ``a_shared_reads`` and ``b_shared_reads``.
+    an element counts once for all workers in ``a_shared_reads`` and ``b_shared_reads``; so does the fetch
+    of a tile's patch of a direct convolution in ``patch_shared_reads``.
     """
 
     values: list[Any]
@@ -52,6 +54,8 @@ class WalkResult:
     link_sums: int
     a_shared_reads: int
     b_shared_reads: int
+    patch_reads: int = 0
+    patch_shared_reads: int = 0
 
 
 def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> WalkResult:
@@ -91,12 +95,14 @@ def walk(plan: Plan, a: Any, b: Any, round_: Rounding, *, haste: int = 0) -> Wal
         link_sums=sum(meter.link_sums for meter in meters),
         a_shared_reads=coinciding(meter.a_elements for meter in meters),
         b_shared_reads=coinciding(meter.b_elements for meter in meters),
+        patch_reads=sum(meter.fetched.total() for meter in meters),
+        patch_shared_reads=coinciding(meter.fetched for meter in meters),
     )
 
 
-def coinciding(reads: Iterable[Counter[Place]]) -> int:
+def coinciding(reads: Iterable[Counter[Any]]) -> int:
     """Reads of all workers if the n-th read of an element serves everyone who reads it n times."""
-    most: Counter[Place] = Counter()
+    most: Counter[Any] = Counter()
     for own in reads:
         most |= own
     return most.total()
@@ -110,7 +116,7 @@ def teams(plan: Plan) -> list[list[Work]]:
     """
     dealt = [
         hand_out(range(plan.groups), plan.group_splits),
-        hand_out(range(plan.m), plan.m_splits),
+        rows_by_worker(plan),
         hand_out(range(plan.n), plan.n_splits),
     ]
     chunks = [list(range(plan.k))[at : at + plan.chunk] for at in range(0, plan.k, plan.chunk)]
@@ -120,6 +126,15 @@ def teams(plan: Plan) -> list[list[Work]]:
         [(groups, rows, columns, depth) for depth in depths if groups and rows and columns]
         for groups, rows, columns in product(*dealt)
     ]
+
+
+def rows_by_worker(plan: Plan) -> list[list[int]]:
+    """Rows of A of each piece of M: of a direct convolution over positions, whole rows of an image."""
+    if plan.patches is None or plan.patches.chunks:
+        return hand_out(range(plan.m), plan.m_splits)
+    rows = position_rows(plan)
+    dealt = hand_out(range(len(rows)), plan.m_splits)
+    return [[position for row in piece for position in rows[row]] for piece in dealt]
 
 
 def hand_out(items: range, workers: int) -> list[list[int]]:

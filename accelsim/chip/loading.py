@@ -72,6 +72,12 @@ def _check_dataflows(chip: Chip, document: YamlDocument) -> None:
     for index, dataflow in enumerate(dataflows):
         if dataflow in dataflows[:index]:
             raise _mistake(document, ("array", "dataflows", index), f"'{dataflow}' is listed twice")
+    array = chip.array
+    if array.convolution != "im2col" and array.window_bytes is None:
+        message = (
+            f"'{array.convolution}' needs 'array.window_bytes', what the window buffer of an array holds"
+        )
+        raise _mistake(document, ("array", "convolution"), message)
     if "row_stationary" not in dataflows:
         return
     place: KeyPath = ("array", "dataflows", dataflows.index("row_stationary"))

@@ -103,7 +103,10 @@ class MacArray(Part):
     exponent; None: it drops nothing (`numerics.accumulation`).
 
     ``output_chunk`` is the number of products per drained sum in output_stationary; None: all of K.
-    ``pipelined``: passes follow back to back; else one fold ends before the next begins. ``activity``:
+    ``pipelined``: passes follow back to back; else one fold ends before the next begins.
+    ``convolution``: whether a convolution's windows come from the scratchpads element by element (im2col),
+    or from a window buffer at the array's edge that holds ``window_bytes`` of an image (direct; see
+    `accelsim.mapping.direct`), or from where the search says (either). ``activity``:
     how the operands' values change the energy of a MAC; without it they do not.
     """
 
@@ -119,6 +122,8 @@ class MacArray(Part):
     pipelined: bool
     area_um2_per_pe: PositiveQuantity
     local_store: LocalStore | None = None
+    convolution: Literal["im2col", "direct", "either"] = "im2col"
+    window_bytes: int | None = Field(default=None, ge=1, le=2**30)
     modes: tuple[Mode, ...] = Field(min_length=1)
     activity: ActivityModel | None = None
 

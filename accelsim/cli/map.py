@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from accelsim import api
+from accelsim.cli.array_loops import array_loops, row_loops
 from accelsim.cli.options import batch_option, json_option, mapping_option, objective_option, recipe_option
 from accelsim.cli.terminal import print_table
 from accelsim.mapping.passes import ceil_div
@@ -100,10 +102,12 @@ def _show(each: api.MappedGemm) -> None:
     gemm, plan = each.gemm, each.plan
     click.echo(
         f"{gemm.layer}, {_phase(each)}: {_shape(each)} (M x K x N), {gemm.a_format} x {gemm.b_format} "
-        f"into {plan.accumulator}, {plan.dataflow}\n"
+        f"into {plan.accumulator}, {plan.dataflow}{', direct' if plan.patches else ''}\n"
     )
-    for depth, (loop, note) in enumerate(loop_nest(each)):
-        click.echo(f"{'  ' * (depth + 1) + loop:<50}{note}".rstrip())
+    nest = [("  " * depth + loop, note) for depth, (loop, note) in enumerate(loop_nest(each), 1)]
+    width = max(48, *(len(loop) for loop, _ in nest)) + 2
+    for loop, note in nest:
+        click.echo(f"{loop:<{width}}{note}".rstrip())
     click.echo("")
     print_table(("cost of the GEMM alone", ""), _cost_rows(each), right=(1,))
 
@@ -128,38 +132,7 @@ def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
     )
     cut = " x ".join(f"{name} {pieces}" for name, pieces in vars(plan.splits).items())
     nest.append((f"in parallel {cut}", f"{used} of {_arrays(plan.workers)}{merge}"))
-    return [*nest, *_array_loops(each)]
-
-
-def row_loops(mapping: RowMapping) -> list[tuple[str, str]]:
-    """The same of a row-stationary array, which slides kernel rows over input rows."""
-    shape = mapping.shape
-    a_loads, b_loads = mapping.loads
-    groups = [(f"for group in {shape.groups}", "")] if shape.groups > 1 else []
-    return [
-        *groups,
-        (
-            f"for block of {mapping.block_filters} filters in {mapping.filter_blocks}",
-            "sums wait in the scratchpad",
-        ),
-        (
-            f"for block of {mapping.block_samples} samples in {mapping.sample_blocks}",
-            f"A read {float(a_loads):.3g} x from memory, B {b_loads} x",
-        ),
-        (f"for strip of {mapping.strip} output rows in {mapping.strips}", f"{mapping.rows_in} input rows"),
-        (f"for {mapping.channels} channel(s) in {mapping.rounds}", "sums come and go once in each"),
-        (
-            f"for {mapping.filters * mapping.sets} filters",
-            f"{mapping.sets} set(s) of {mapping.filters} at once",
-        ),
-        (f"for sample in {mapping.block_samples}", "one pass of the array each"),
-        (f"for {mapping.filters} filter(s) x {mapping.channels} channel(s)", "rows held by each PE"),
-        (f"for output column in {shape.cols_out}, tap in {shape.kernel}", "one MAC a cycle"),
-        (
-            f"at once {shape.kernel} x {mapping.strip} PEs x {mapping.sets}",
-            "kernel x output rows x sets",
-        ),
-    ]
+    return [*nest, *array_loops(each.plan)]
 
 
 def _arrays(count: int) -> str:
@@ -168,40 +141,6 @@ def _arrays(count: int) -> str:
 
 def _tile_loop(name: str, extent: int, tile: int) -> str:
     return f"for {name} in {ceil_div(extent, max(tile, 1))} tile(s) of {tile:,}"
-
-
-def _array_loops(each: api.MappedGemm) -> list[tuple[str, str]]:
-    """The loops of one array over its own piece."""
-    plan = each.plan
-    m, n = ceil_div(plan.m, plan.m_splits), ceil_div(plan.n, plan.n_splits)
-    groups = ceil_div(plan.groups, plan.group_splits)
-    chunks = ceil_div(ceil_div(plan.k, plan.chunk), plan.k_splits)
-    loops = [(f"for group in {groups}", "")] if plan.groups > 1 else []
-    chunk_loop = (f"for k in {chunks:,} chunk(s) of {plan.chunk}", "one pass of the array each")
-    lanes = f"{plan.lanes} product(s) of k at once"
-    pes = f"{plan.rows} x {plan.cols} PEs" + (f" of {plan.simd} columns" if plan.simd > 1 else "")
-    if plan.dataflow == "output_stationary":
-        loops += [
-            (f"for m in {ceil_div(m, plan.rows):,} block(s) of {plan.rows}", "sums stay in the array"),
-            (f"for n in {ceil_div(n, plan.output_cols):,} block(s) of {plan.output_cols}", ""),
-            chunk_loop,
-            (
-                f"for k in {ceil_div(min(plan.chunk, plan.k), plan.lanes):,} wave(s), one a cycle",
-                "A and B stream",
-            ),
-        ]
-        return [*loops, (f"at once m {plan.rows} x n {plan.output_cols}", f"{pes}, {lanes}")]
-    held, stream = ("m", n) if plan.dataflow == "input_stationary" else ("n", m)
-    operand, other = ("A", "B") if held == "m" else ("B", "A")
-    own = m if held == "m" else n
-    moving = "n" if held == "m" else "m"
-    return [
-        *loops,
-        (f"for {held} in {ceil_div(own, plan.output_cols):,} block(s) of {plan.output_cols}", ""),
-        (chunk_loop[0], f"{operand} stays in the array for a pass"),
-        (f"for {moving} in {stream:,}, one a cycle", f"{other} streams"),
-        (f"at once k {plan.rows * plan.lanes} x {held} {plan.output_cols}", f"{pes}, {lanes}"),
-    ]
 
 
 def _cost_rows(each: api.MappedGemm) -> list[tuple[str, str]]:
@@ -241,7 +180,7 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
             *([f"    part: {gemm.part}"] if gemm.part else []),
             f"    dataflow: {plan.dataflow}",
             *(
-                [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}"]
+                [f"    splits: {{{splits}}}", f"    tile: {{{tile}}}", *_pinned_windows(each)]
                 if plan.by_rows is None
                 else _rows(plan.by_rows)
             ),
@@ -256,12 +195,23 @@ def _rows(mapping: RowMapping) -> list[str]:
     return [f"    rows: {{{pairs}}}"]
 
 
+def _pinned_windows(each: api.MappedGemm) -> list[str]:
+    """The keys of a convolution whose windows share inputs."""
+    sliding, patches = each.gemm.sliding, each.plan.patches
+    if sliding is None or not sliding.repeats:
+        return []
+    if patches is None:
+        return ["    convolution: im2col"]
+    extents = f"chunks: {patches.chunks}" if patches.chunks else f"rows: {patches.rows}, cols: {patches.cols}"
+    return ["    convolution: direct", f"    window: {{{extents}}}"]
+
+
 def _json(each: api.MappedGemm) -> dict[str, Any]:
     return {
         "layer": each.gemm.layer,
         "phase": each.gemm.phase,
         "part": each.gemm.part,
-        "plan": vars(each.plan),
+        "plan": asdict(each.plan),
         "loop_nest": [loop for loop, _ in loop_nest(each)],
         "counts": vars(each.counts.counts),
         "cost": each.cost.as_record(),

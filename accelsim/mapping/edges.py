@@ -49,11 +49,13 @@ def edge_bytes(gemm: Gemm, counts: ArrayCounts, sum_bits: int, *, multicast: boo
     Operand elements have the bits they have in memory, sums ``sum_bits``.
     """
     a, b = ceil_div(counts.a_buffer_reads * gemm.a.bits, 8), ceil_div(counts.b_buffer_reads * gemm.b.bits, 8)
+    fetched = ceil_div(counts.patch_reads * gemm.a.bits, 8)
+    a_shared = ceil_div(counts.a_shared_reads * gemm.a.bits, 8) if multicast else a
     return EdgeBytes(
-        a,
+        a + fetched,
         b,
         ceil_div((counts.psum_writes + counts.psum_reads) * sum_bits, 8),
         ceil_div(counts.link_sums * sum_bits, 8),
-        ceil_div(counts.a_shared_reads * gemm.a.bits, 8) if multicast else a,
+        fetched or a_shared,
         ceil_div(counts.b_shared_reads * gemm.b.bits, 8) if multicast else b,
     )

@@ -14,11 +14,13 @@ cycle: as often as the one with the most blocks of columns does. The same holds 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
+from accelsim.mapping.direct import pieces_of_rows, run_patches
 from accelsim.mapping.merging import Link, merge_cycles
-from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share, ceil_div
-from accelsim.mapping.plan import Dataflow, Plan, Splits
+from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share, ceil_div, tiled_cycles
+from accelsim.mapping.plan import Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowMapping
 
 
@@ -77,6 +79,55 @@ def count_chip(
     )
 
 
+def count_direct(
+    whole: Share,
+    dataflow: Dataflow,
+    splits: Splits,
+    array: ArrayShape,
+    link: Link,
+    patches: Patches,
+    *,
+    multicast: bool,
+) -> ArrayCounts:
+    """The same of a directly mapped convolution (`accelsim.mapping.direct`)."""
+    by_elements = count_chip(whole, dataflow, splits, array, link)
+    if not whole.macs:
+        return by_elements
+    piece, members = pieces_of_k(whole.k, array.chunk, splits.k)
+    columns = min(whole.n, splits.n)
+    if patches.sliding.positions_along == "k":
+        fetched, _ = run_patches(patches.sliding, array.chunk, patches.chunks, splits.k)
+        together = 1 if multicast else min(whole.m, splits.m) * columns
+        return replace(by_elements, patch_reads=whole.groups * fetched * together)
+    row_unit, column_unit = _block_units(dataflow, array)
+    n, groups = ceil_div(whole.n, splits.n), ceil_div(whole.groups, splits.groups)
+    pieces = [(each, count) for each, count in pieces_of_rows(patches, splits.m) if each.tiles]
+    found = [
+        (
+            tiled_cycles(dataflow, Share(each.positions, piece, n, groups), array, each.tiles, each.last),
+            merge_cycles(each.positions * n * groups, members, link),
+        )
+        for each, _ in pieces
+    ]
+    slowest, merging = max(found, key=lambda one: one[0].array_cycles + one[1])
+    blocks = sum(count * each.blocks(row_unit) for each, count in pieces)
+    fetched = sum(count * each.fetched for each, count in pieces)
+    together = 1 if multicast else columns * members
+    column_blocks = _blocks(whole.n, splits.n, column_unit)
+    return replace(
+        by_elements,
+        fill_cycles=slowest.fill_cycles,
+        compute_cycles=slowest.compute_cycles,
+        stall_cycles=slowest.stall_cycles,
+        drain_cycles=slowest.drain_cycles,
+        merge_cycles=merging,
+        passes=whole.groups * ceil_div(whole.k, array.chunk) * blocks * column_blocks,
+        b_buffer_reads=whole.groups * whole.k * whole.n * blocks,
+        b_shared_reads=whole.groups * whole.k * whole.n * max(each.blocks(row_unit) for each, _ in pieces),
+        patch_reads=whole.groups * fetched * together,
+    )
+
+
 def _block_units(dataflow: Dataflow, array: ArrayShape) -> tuple[int | None, int | None]:
     """Rows of A and columns of B that one pass takes; None: all of a streamed operand."""
     if dataflow == "output_stationary":
@@ -117,4 +168,7 @@ def count_plan(plan: Plan) -> ArrayCounts:
         return _count_rows(plan.by_rows)
     whole = Share(plan.m, plan.k, plan.n, plan.groups)
     link = Link(plan.link_bytes_per_cycle, plan.hop_cycles, plan.sum_bits)
+    if plan.patches is not None:
+        given = plan.dataflow, plan.splits, array_shape(plan), link, plan.patches
+        return count_direct(whole, *given, multicast=plan.multicast)
     return count_chip(whole, plan.dataflow, plan.splits, array_shape(plan), link)

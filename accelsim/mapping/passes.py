@@ -40,7 +40,7 @@ al., ISPASS 2020, section III) pass by pass, except that its output stationary l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -100,6 +100,7 @@ class ArrayCounts:
     sums cross from one array to the next; reads and writes of that addition are counted with the others.
     ``a_shared_reads`` and ``b_shared_reads`` are the elements that leave the scratchpads if one read serves
     all arrays that take the element in the same round of their loops (`accelsim.mapping.partition`).
+    ``patch_reads`` are inputs that a directly mapped convolution fetches in place of ``a_shared_reads``.
     """
 
     passes: int = 0
@@ -115,6 +116,7 @@ class ArrayCounts:
     link_sums: int = 0
     a_shared_reads: int = 0
     b_shared_reads: int = 0
+    patch_reads: int = 0
 
     @property
     def array_cycles(self) -> int:
@@ -158,7 +160,7 @@ def _stationary(
     share: Share, array: ArrayShape, column_blocks: int, *, stream: int, a_reads: int, b_reads: int
 ) -> ArrayCounts:
     passes = share.groups * ceil_div(share.k, array.chunk) * column_blocks
-    cycles = _cycles(array, ((passes, stream),), fill=array.rows, drain=array.skew)
+    cycles = pass_cycles(array, ((passes, stream),), fill=array.rows, drain=array.skew)
     return _with_accesses(cycles, share, array, a_reads, b_reads)
 
 
@@ -172,14 +174,45 @@ def output_stationary(share: Share, array: ArrayShape) -> ArrayCounts:
         (blocks * full_chunks, ceil_div(array.chunk, array.lanes)),
         (blocks if rest else 0, ceil_div(rest, array.lanes)),
     )
-    cycles = _cycles(array, passes, fill=0, drain=array.skew + array.rows)
+    cycles = pass_cycles(array, passes, fill=0, drain=array.skew + array.rows)
     a_reads = share.m * share.k * column_blocks
     b_reads = share.k * share.n * row_blocks
     return _with_accesses(cycles, share, array, a_reads, b_reads)
 
 
-def _cycles(array: ArrayShape, passes: tuple[tuple[int, int], ...], *, fill: int, drain: int) -> ArrayCounts:
-    """Cycles of ``passes`` = ((how many, waves each), ...) whose ``fill`` and ``drain`` are given."""
+def tiled_cycles(
+    dataflow: Dataflow, share: Share, array: ArrayShape, tiles: Sequence[tuple[int, int]], last: int
+) -> ArrayCounts:
+    """Cycles of a share whose rows are walked tile by tile: ``tiles`` = ((rows, how many), ...).
+
+    The passes of one tile follow those of the one before as those of one GEMM do; ``last`` is the rows of the
+    last tile.
+    """
+    columns, chunks = ceil_div(share.n, array.output_cols), ceil_div(share.k, array.chunk)
+    if dataflow == "weight_stationary":
+        in_order = sorted(tiles, key=lambda tile: tile[0] != last)
+        passes = [(share.groups * chunks * columns * count, rows) for rows, count in in_order]
+        return pass_cycles(array, tuple(passes), fill=array.rows, drain=array.skew)
+    if dataflow == "input_stationary":
+        blocks = sum(count * ceil_div(rows, array.output_cols) for rows, count in tiles)
+        passes = [(share.groups * chunks * blocks, share.n)]
+        return pass_cycles(array, tuple(passes), fill=array.rows, drain=array.skew)
+    blocks = share.groups * columns * sum(count * ceil_div(rows, array.rows) for rows, count in tiles)
+    full_chunks, rest = divmod(share.k, array.chunk)
+    passes = [
+        (blocks * full_chunks, ceil_div(array.chunk, array.lanes)),
+        (blocks if rest else 0, ceil_div(rest, array.lanes)),
+    ]
+    return pass_cycles(array, tuple(passes), fill=0, drain=array.skew + array.rows)
+
+
+def pass_cycles(
+    array: ArrayShape, passes: tuple[tuple[int, int], ...], *, fill: int, drain: int
+) -> ArrayCounts:
+    """Cycles of ``passes`` = ((how many, waves each), ...) whose ``fill`` and ``drain`` are given.
+
+    Of the first kind is the pass that waits for no other.
+    """
     kinds = [(count, waves) for count, waves in passes if count and waves]
     total = sum(count for count, _ in kinds)
     if not total:

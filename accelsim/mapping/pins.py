@@ -10,6 +10,8 @@
         dataflow: input_stationary
         splits: {k: 8}               # pieces of m, n, groups, k
         tile: {m: 9, n: 16, k: 9800, loop_order: m_outer}
+        convolution: direct          # or im2col, where the chip leaves both
+        window: {chunks: 4}          # a tile of positions: chunks of dL/dW, else rows and cols
       - layer: conv3                 # on a row-stationary array
         phase: forward
         rows: {strip: 13, sets: 4, filters: 16, channels: 4, block_samples: 4, block_filters: 64}
@@ -25,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from accelsim.chip import Chip
 from accelsim.errors import InputError, nearest
-from accelsim.mapping.plan import Dataflow, LoopOrder, Splits
+from accelsim.mapping.plan import Convolution, Dataflow, LoopOrder, Splits
 from accelsim.mapping.row_stationary import RowChoice
 from accelsim.operations import Gemm, Phase
 from accelsim.yamlfile import YamlDocument, key_text, parse, position_of, read_yaml
@@ -74,6 +76,14 @@ class PinnedRows(_Part):
         return RowChoice(**self.model_dump())
 
 
+class PinnedWindow(_Part):
+    """A tile of positions of a direct convolution."""
+
+    rows: Annotated[int, Field(ge=0)] = 0
+    cols: Annotated[int, Field(ge=0)] = 0
+    chunks: Annotated[int, Field(ge=0)] = 0
+
+
 class Pin(_Part):
     """What is fixed of the mapping of one layer's GEMMs in one phase."""
 
@@ -85,6 +95,8 @@ class Pin(_Part):
     splits: PinnedSplits | None = None
     tile: PinnedTile | None = None
     rows: PinnedRows | None = None
+    convolution: Convolution | None = None
+    window: PinnedWindow | None = None
 
     def is_for(self, gemm: Gemm) -> bool:
         """Whether ``gemm`` is one of those that this pin speaks of."""
@@ -183,6 +195,11 @@ def check_pin(pins: PinFile, index: int, chip: Chip) -> None:
         key = "splits" if pin.splits else "tile"
         raise pins.mistake(
             index, key, "row_stationary runs on one array and chooses its own blocks; leave it out"
+        )
+    if chip.array.convolution == "im2col" and (pin.convolution == "direct" or pin.window):
+        key = "window" if pin.window else "convolution"
+        raise pins.mistake(
+            index, key, f"chip '{chip.name}' has no window buffer: its convolutions are im2col"
         )
     if pin.splits is None:
         return

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from accelsim.mapping.row_mapping import RowMapping
+from accelsim.operations import Sliding
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 LoopOrder = Literal["m_outer", "n_outer"]
+Convolution = Literal["im2col", "direct"]
 LOOP_ORDERS: tuple[LoopOrder, ...] = ("m_outer", "n_outer")
 
 
@@ -33,6 +35,20 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """How a directly mapped convolution walks over its images, see `accelsim.mapping.direct`.
+
+    Where positions lie along M, a tile is ``rows`` x ``cols`` positions of an image; where they lie along K,
+    it is ``chunks`` chunks of K one after another.
+    """
+
+    sliding: Sliding
+    rows: int = 0
+    cols: int = 0
+    chunks: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """How one `Gemm` runs on a chip.
 
@@ -48,7 +64,7 @@ class Plan:
     K meet on links of ``link_bytes_per_cycle`` with ``hop_cycles`` each (`accelsim.mapping.merging`; 0:
     there are none), in sums of ``sum_bits``. ``multicast``: one scratchpad read serves several arrays.
     ``by_rows``: how a row-stationary array slides over images, which decides its counts (not its bits: see
-    `accelsim.mapping.row_mapping`).
+    `accelsim.mapping.row_mapping`). ``patches``: how a direct convolution takes its images; None: im2col.
     """
 
     m: int
@@ -82,6 +98,7 @@ class Plan:
     readout: str = "fp32"
     multicast: bool = False
     by_rows: RowMapping | None = None
+    patches: Patches | None = None
 
     @property
     def splits(self) -> Splits:

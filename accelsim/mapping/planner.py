@@ -45,10 +45,20 @@ class Planner:
         parts = (gemm.a, gemm.b, gemm.out)
         a, b, out = (Tensor("", each.elements, each.bits, each.residence) for each in parts)
         window = gemm.window if "row_stationary" in self.chip.array.dataflows else None
-        return replace(gemm, layer="", phase="forward", part="", a=a, b=b, out=out, window=window)
+        sliding = None if self.chip.array.convolution == "im2col" else gemm.sliding
+        nameless = replace(gemm, layer="", phase="forward", part="", a=a, b=b, out=out)
+        return replace(nameless, window=window, sliding=sliding)
 
     def _searched(self, gemm: Gemm) -> Plan:
         return plan_gemm(gemm, self.chip, self.objective)
+
+    def _require_direct(self, pins: PinFile, index: int, gemm: Gemm, only: Restriction) -> None:
+        """Raise `InputError` where no direct mapping is left."""
+        try:
+            plan_gemm(gemm, self.chip, self.objective, replace(only, tile=None))
+        except InputError:
+            key = "window" if only.patch else "convolution"
+            raise pins.mistake(index, key, _why_not_direct(gemm, self.chip)) from None
 
     def _pinned(self, gemm: Gemm, pins: PinFile, index: int | None) -> Plan:
         if index is None:
@@ -57,6 +67,8 @@ class Planner:
         only = _restriction(pins.mappings[index], gemm)
         if only.rows is not None:
             return self._pinned_rows(gemm, pins, index, only)
+        if only.convolution == "direct":
+            self._require_direct(pins, index, gemm, only)
         if only.tile is None:
             return plan_gemm(gemm, self.chip, self.objective, only)
         free = plan_gemm(gemm, self.chip, self.objective, replace(only, tile=None))
@@ -74,13 +86,35 @@ class Planner:
             raise pins.mistake(index, "rows", str(error)) from None
 
 
+def _why_not_direct(gemm: Gemm, chip: Chip) -> str:
+    if gemm.sliding is None or not gemm.sliding.repeats:
+        return f"'{gemm.layer}' {gemm.phase} has no windows that share inputs"
+    sliding = gemm.sliding
+    if sliding.positions_along == "k":
+        sizes = "chunks must be a power of two, or all of a piece of k"
+    else:
+        widths = dict.fromkeys(-(-sliding.across.positions // parts) for parts in (1, 2, 4, 8))
+        sizes = f"rows must be a power of two or {sliding.down.positions}, cols " + " or ".join(
+            map(str, widths)
+        )
+    return f"{sizes}; two patches must fit into the {chip.array.window_bytes} bytes of array.window_bytes"
+
+
 def _restriction(pin: Pin, gemm: Gemm) -> Restriction:
     """What the pin leaves; a tile larger than the GEMM (of a shorter last batch) is cut to it."""
     wanted, tile = pin.tile, None
     if wanted is not None:
         tile = Tile(min(wanted.m, gemm.m), min(wanted.n, gemm.n), min(wanted.k, gemm.k), wanted.loop_order)
     rows = pin.rows.as_choice() if pin.rows else None
-    return Restriction(pin.dataflow, pin.splits.as_splits() if pin.splits else None, tile, rows)
+    window = pin.window
+    return Restriction(
+        pin.dataflow,
+        pin.splits.as_splits() if pin.splits else None,
+        tile,
+        rows,
+        "direct" if window else pin.convolution,
+        (window.rows, window.cols, window.chunks) if window else None,
+    )
 
 
 def _why_no_tile(gemm: Gemm, free: Plan, chip: Chip) -> str:

@@ -6,6 +6,9 @@ The space, for one GEMM on one chip:
   (`accelsim.mapping.row_stationary`): what can run so does, unless a pin says otherwise;
 - every way to write its number of arrays as a product of pieces of M, N, the groups and K (K only where
   the chip has a ring, on which the pieces meet);
+- for a convolution, windows out of scratchpads (im2col) or out of a window buffer with every tile of
+  `accelsim.mapping.direct`, as the chip's ``array.convolution`` allows: ``direct`` is what runs wherever two
+  patches fit, ``either`` leaves both;
 - every tile of `accelsim.mapping.tiling` with both loop orders, K innermost;
 - how many products a pass adds up before they leave the array follows: stationary, what the rows hold;
   output stationary, the chip's ``output_chunk``, else all of a piece of K.
@@ -29,10 +32,11 @@ from accelsim.chip import Chip, Mode
 from accelsim.errors import InputError
 from accelsim.mapping.appraisal import Appraisal, Appraiser
 from accelsim.mapping.attojoules import attojoules
+from accelsim.mapping.direct import candidates
 from accelsim.mapping.merging import Link
-from accelsim.mapping.partition import count_chip, partitions
+from accelsim.mapping.partition import count_chip, count_direct, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
-from accelsim.mapping.plan import Dataflow, Plan, Splits
+from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_stationary import RowChoice, plan_rows, runs_by_rows
 from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
@@ -54,6 +58,7 @@ class Choice:
     array: ArrayShape
     counts: ArrayCounts
     first_bytes: int
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ class Restriction:
     splits: Splits | None = None
     tile: Tile | None = None
     rows: RowChoice | None = None
+    convolution: Convolution | None = None
+    patch: tuple[int, int, int] | None = None
+    """Rows, columns and chunks of a tile of positions."""
 
     @property
     def allows_rows(self) -> bool:
@@ -145,10 +153,31 @@ def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) ->
     for dataflow in (name for name in dataflows if name != "row_stationary"):
         for splits in ways:
             array = array_of(chip, dataflow, appraiser.lanes, gemm.k, splits)
-            counts = count_chip(whole, dataflow, splits, array, link)
             shape = array.rows, array.output_cols, array.chunk
             first = first_bytes(gemm, chip, dataflow, splits, shape) if gemm.macs else 0
-            yield Choice(dataflow, splits, array, counts, first)
+            given = whole, dataflow, splits, array, link
+            allowed = _allowed_patches(gemm, chip, array, splits, only)
+            if allowed is None or (chip.array.convolution == "either" and only.convolution != "direct"):
+                yield Choice(dataflow, splits, array, count_chip(*given), first)
+            for patches in allowed or ():
+                counts = count_direct(*given, patches, multicast=chip.scratchpad.multicast)
+                yield Choice(dataflow, splits, array, counts, first, patches)
+
+
+def _allowed_patches(
+    gemm: Gemm, chip: Chip, array: ArrayShape, splits: Splits, only: Restriction
+) -> list[Patches] | None:
+    """The direct mappings of a dataflow and its pieces that are left; None: the product runs by im2col."""
+    if chip.array.convolution == "im2col" or only.convolution == "im2col":
+        return None
+    found = list(candidates(gemm, chip, array.chunk, splits.k))
+    if only.patch is not None:
+        # a run longer than the K of a shorter last batch is cut to it
+        most = max((each.chunks for each in found), default=0)
+        covers = most * array.chunk * splits.k >= gemm.k
+        chunks = min(only.patch[2], most) if covers else only.patch[2]
+        found = [each for each in found if (each.rows, each.cols, each.chunks) == (*only.patch[:2], chunks)]
+    return found if found or only.convolution == "direct" else None
 
 
 def link_of(chip: Chip, sum_bits: int) -> Link:
@@ -206,6 +235,7 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bi
         alignment_bits=chip.array.alignment_bits,
         readout=chip.vector_unit.storage_format,
         multicast=chip.scratchpad.multicast,
+        patches=choice.patches,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from accelsim.network.windows import (
     residues,
     ungrouped,
 )
-from accelsim.operations import Gemm, TensorFormats, Window
+from accelsim.operations import Axis, Gemm, Sliding, TensorFormats, Window
 
 
 class Conv2d(MatrixLayer):
@@ -75,6 +75,14 @@ class Conv2d(MatrixLayer):
         across = residues(width, self.kernel, self.stride, self.edge)
         return [(d, a) for d in down for a in across]
 
+    def _sliding(self, site: Site, batch: int, along: Literal["m", "k"]) -> Sliding:
+        """The input images under the kernel."""
+        height, width, channels = site.input_shape
+        rows, cols, _ = self.output_shape(site)
+        down = Axis(height, rows, self.kernel, self.stride, -self.edge)
+        across = Axis(width, cols, self.kernel, self.stride, -self.edge)
+        return Sliding(batch, channels // self.groups, down, across, along)
+
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         rows, cols, channels = self.output_shape(site)
         height, width, _ = site.input_shape
@@ -86,6 +94,7 @@ class Conv2d(MatrixLayer):
             tensor(site, "y", batch * rows * cols * channels, formats.storage, "stream"),
             self.groups,
             Window(batch, height, width, rows, cols, self.kernel, self.stride),
+            sliding=self._sliding(site, batch, "m"),
         )  # fmt: skip
 
     def backward_gemms(self, site: Site, batch: int, formats: TensorFormats) -> list[Gemm]:
@@ -104,6 +113,7 @@ class Conv2d(MatrixLayer):
                 tensor(site, "dx", positions * inputs, formats.storage, "stream"),
                 self.groups,
                 part=f"rows {down.offset}, columns {across.offset}" if self.stride > 1 else "",
+                sliding=Sliding(batch, channels // self.groups, _over(down, rows), _over(across, cols), "m"),
             ))  # fmt: skip
         return gemms
 
@@ -116,6 +126,7 @@ class Conv2d(MatrixLayer):
             tensor(site, "dy codes (dW)", batch * rows * cols * channels, formats.gradient_weight, "stream"),
             tensor(site, "dW", self.fan_in(site) * channels, formats.storage, "parameter"),
             self.groups,
+            sliding=self._sliding(site, batch, "k"),
         )  # fmt: skip
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
@@ -170,3 +181,8 @@ class Conv2d(MatrixLayer):
         split = taps.reshape(down, across, inputs, self.groups, channels // self.groups)
         stack = split.transpose(3, 0, 1, 4, 2).reshape(self.groups, -1, inputs)
         return stack[0] if self.groups == 1 else stack
+
+
+def _over(residue: Residue, outputs: int) -> Axis:
+    """The gradient of ``outputs`` positions under the taps of one class of inputs: a window of stride 1."""
+    return Axis(outputs, residue.inputs, residue.taps, 1, residue.first_quotient - residue.taps + 1)

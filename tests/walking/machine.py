@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from accelsim.mapping.plan import Plan
+from walking.passes import Element, Pass
+from walking.patches import element, tiles, with_patch
 
 Number = Any  # int, Fraction, or a float inf or nan
 Matrix = Sequence[Sequence[Number]]
@@ -30,6 +32,7 @@ class Meter:
     link_sums: int = 0
     a_elements: Counter[Place] = field(default_factory=Counter)
     b_elements: Counter[Place] = field(default_factory=Counter)
+    fetched: Counter[tuple[int, int, Element]] = field(default_factory=Counter)
 
     def read_a(self, group: int, row: int, depth: list[int]) -> None:
         """Elements of a row of A enter the array."""
@@ -58,25 +61,6 @@ class OuterAccumulator:
             self.meter.psum_reads += 1
         self.sums[place] = self.round_(self.sums.get(place, Fraction(0)) + psum)
         self.meter.psum_writes += 1
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What the array does at a time: one chunk of K of the outputs ``rows`` x ``columns`` of one group.
-
-    In the stationary dataflows ``rows`` are the streamed lines and ``columns`` those of the held operand.
-    """
-
-    group: int
-    rows: list[int]
-    columns: list[int]
-    chunk: int
-    depth: list[int]
-
-
-def pieces(items: list[int], size: int) -> list[list[int]]:
-    """``items`` cut into runs of ``size``, the last one shorter."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def slot(items: list[int], index: int) -> int | None:
@@ -146,13 +130,43 @@ class Machine:
 
     def run(self, groups: list[int], rows: list[int], columns: list[int], depth: list[int]) -> None:
         """Walk all passes over these outputs and this piece of K, until the last result has left."""
-        self.passes = list(self.passes_of(groups, rows, columns, depth))
+        self.passes = list(self.walked(groups, rows, columns, depth))
+        self.fetch_patches()
         self.results_left = [self.results_of(each) for each in self.passes]
         while any(self.results_left):
             self.cycle()
             self.cycle_number += 1
         self.meter.passes = len(self.passes)
         self.meter.cycles = self.cycle_number
+
+    def walked(
+        self, groups: list[int], rows: list[int], columns: list[int], depth: list[int]
+    ) -> Iterator[Pass]:
+        """The passes in order; of a direct convolution tile after tile, each with its patch."""
+        patches = self.plan.patches
+        if patches is None:
+            yield from self.passes_of(groups, rows, columns, depth)
+            return
+        for group in groups:
+            for tile_rows, run, before, reached in tiles(patches, rows, depth, self.plan.chunk):
+                first = run[0] if patches.chunks else reached[0]
+                for each in self.passes_of([group], tile_rows, columns, run):
+                    yield with_patch(each, patches, first, before, reached)
+
+    def fetch_patches(self) -> None:
+        """Every patch comes from the scratchpad once for its group and tile."""
+        held = {(each.group, each.tile): each.patch for each in self.passes if each.patch is not None}
+        for (group, tile), patch in held.items():
+            self.meter.fetched.update((group, tile, one) for one in patch)
+
+    def take_a(self, each: Pass, row: int, depth: list[int]) -> None:
+        """Elements of a row of A enter; a direct convolution takes them out of the patch that it holds."""
+        self.meter.read_a(each.group, row, depth)
+        if each.patch is not None:
+            sliding = self.plan.patches.sliding
+            places = ((row, k) if sliding.positions_along == "m" else (k, row) for k in depth)
+            met = (element(sliding, *place) for place in places)
+            assert all(one is None or one in each.patch for one in met), "a window reaches beyond its patch"
 
     def ready_after(self, previous: int) -> bool:
         """Not pipelined: whether all results of the pass before have left."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from walking.machine import Machine, Number, Pass, Psums, Wave, dot, grid, pieces, slot
+from walking.machine import Machine, Number, Psums, Wave, dot, grid, slot
+from walking.passes import Pass, pieces
 
 
 class OutputStationary(Machine):
@@ -74,7 +75,7 @@ class OutputStationary(Machine):
         index, depth = slot(each.rows, row), self.lanes_of(each, line)
         if index is None:
             return ()
-        self.meter.read_a(each.group, index, depth)
+        self.take_a(each, index, depth)
         return tuple(self.a[each.group][index][k] for k in depth)
 
     def top(self, each: Pass, line: int, col: int) -> tuple[tuple[Number, ...], ...]:

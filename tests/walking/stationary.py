@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from walking.machine import Machine, Number, Pass, Psums, Wave, Weights, dot, grid, pieces
+from walking.machine import Machine, Number, Psums, Wave, Weights, dot, grid
+from walking.passes import Pass, pieces
 
 
 class Stationary(Machine):
@@ -74,7 +75,7 @@ class Stationary(Machine):
         if self.holds_a:
             self.meter.read_b(each.group, index, depth)
             return tuple(self.b[each.group][k][index] for k in depth)
-        self.meter.read_a(each.group, index, depth)
+        self.take_a(each, index, depth)
         return tuple(self.a[each.group][index][k] for k in depth)
 
     def next_weights(self) -> list[Weights | None]:
@@ -100,7 +101,7 @@ class Stationary(Machine):
             if index is None:
                 columns.append(())
             elif self.holds_a:
-                self.meter.read_a(each.group, index, depth)
+                self.take_a(each, index, depth)
                 columns.append(tuple(self.a[each.group][index][k] for k in depth))
             else:
                 self.meter.read_b(each.group, index, depth)
