@@ -24,6 +24,7 @@ OTHERS, MOST_OTHERS = "all but products, packing and quantisers", 20.0
 
 _MAKERS = (
     ("accelsim.numerics.tile_product._tiled_kernel", GEMM),
+    ("accelsim.numerics.integer_product._blocked_kernel", GEMM),
     ("accelsim.numerics.double_kernel._multiply_kernel", GEMM),
 )
 """Functions that return a compiled kernel."""
@@ -34,8 +35,7 @@ _FUNCTIONS = (
     ("accelsim.datapath.gemm.exact_sums", GEMM),
     ("accelsim.datapath.edge.multiply_blocks", GEMM),
     ("accelsim.numerics.tile_product.pack_panels", PACKING),
-    ("accelsim.numerics.tile_product.start_sums", PACKING),
-    ("accelsim.numerics.tile_product._carried", PACKING),
+    ("accelsim.numerics.integer_product.pack_words", PACKING),
     ("accelsim.numerics.accumulate._packed", PACKING),
     ("accelsim.datapath.gemm.stored_sums", QUANTISERS),
     ("accelsim.run.chip_executor.cast", QUANTISERS),
@@ -106,8 +106,8 @@ def measured_parts(watch: Stopwatch) -> Iterator[None]:
         yield
 
 
-def _making(watch: Stopwatch, make: Callable[[int], Any], part: str) -> Callable[[int], Any]:
-    return lambda config: watch.measured(make(config), part)
+def _making(watch: Stopwatch, make: Callable[..., Any], part: str) -> Callable[..., Any]:
+    return lambda *config: watch.measured(make(*config), part)
 
 
 def _replaced(name: str, change: Callable[[Any], Any]) -> Any:

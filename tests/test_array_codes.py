@@ -195,7 +195,7 @@ def test_what_large_arrays_may_not_hold() -> None:
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.float32])
 @pytest.mark.parametrize("entries", [2, 4, 16])
-def test_short_tables_are_looked_up_by_comparisons(entries: int, dtype: Any) -> None:
+def test_short_tables_are_looked_up_by_whole_vectors(entries: int, dtype: Any) -> None:
     """Every code finds its own entry, wherever it stands among others."""
     table = np.arange(100, 100 + entries).astype(dtype)
     codes = np.random.default_rng(entries).integers(0, entries, 1000).astype(np.uint8)

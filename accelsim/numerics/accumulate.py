@@ -58,7 +58,7 @@ def multiply(
     left, right = (b.transposed(), a.transposed()) if turned else (a, b)
     choice = choose_tile(rule, left, right)
     if choice is not None:
-        out = np.zeros((*left.array.shape[:-1], right.array.shape[-1]), np.float32)
+        out = np.empty((*left.array.shape[:-1], right.array.shape[-1]), np.float32)
         if multiply_tiled(rule, choice, left, right, out):
             name = f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
             return _read_out(rule, np.ascontiguousarray(out.swapaxes(-1, -2)) if turned else out), name

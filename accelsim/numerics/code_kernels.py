@@ -12,6 +12,7 @@ from numba import prange
 
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.general_kernel import word_at
+from accelsim.numerics.nibbles import translate_nibbles
 
 _I = np.int32
 _F = np.float32
@@ -189,32 +190,17 @@ def look_up(codes: Any, table: Any, out: Any) -> None:
         out[i] = table[codes[i]]
 
 
+_PIECE = 1 << 14  # codes looked up by one thread at a time
+
+
 @kernel(parallel=True)
 def look_up_nibbles(codes: Any, table: Any, out: Any) -> None:
-    """`look_up` of at most 16 entries by comparisons, which run on many codes at once."""
-    t = np.zeros(16, out.dtype)
-    t[: table.size] = table
-    t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-    t8, t9, t10, t11, t12, t13, t14, t15 = t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15]
-    for i in prange(codes.size):
-        code = codes[i]
-        value = t0
-        value = t1 if code == 1 else value
-        value = t2 if code == 2 else value
-        value = t3 if code == 3 else value
-        value = t4 if code == 4 else value
-        value = t5 if code == 5 else value
-        value = t6 if code == 6 else value
-        value = t7 if code == 7 else value
-        value = t8 if code == 8 else value
-        value = t9 if code == 9 else value
-        value = t10 if code == 10 else value
-        value = t11 if code == 11 else value
-        value = t12 if code == 12 else value
-        value = t13 if code == 13 else value
-        value = t14 if code == 14 else value
-        value = t15 if code == 15 else value
-        out[i] = value
+    """`look_up` in a table of at most 16 entries of at most 32 bits, many codes at once."""
+    sixteen = np.zeros(16, table.dtype)
+    sixteen[: table.size] = table
+    for piece in prange(-(-codes.size // _PIECE)):
+        first = piece * _PIECE
+        translate_nibbles(codes, first, min(_PIECE, codes.size - first), sixteen, out, first)
 
 
 @kernel()

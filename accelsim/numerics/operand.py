@@ -45,12 +45,11 @@ class Matrix:
             return 0.0
         if self.array.dtype == np.float32:
             return largest_magnitude(flat_buffer(self.array))
-        table = value_table(self.format)
-        if held or self.format.has_nan:
-            used = np.zeros(256, np.bool_)
-            used_codes(flat_buffer(self.array), used)
-            table = table[used[: len(table)]]
-        return float(np.abs(table).max())
+        if not held and not self.format.has_nan:
+            return _largest_value(self.format)
+        table, used = value_table(self.format), np.zeros(256, np.bool_)
+        used_codes(flat_buffer(self.array), used)
+        return float(np.abs(table[used[: len(table)]]).max())
 
     def transposed(self) -> Matrix:
         """The same operand with rows and columns exchanged (a view)."""
@@ -61,6 +60,11 @@ class Matrix:
 def value_table(fmt: NumberFormat) -> NDArray[np.float32]:
     """The values of all codes of a format of at most 16 bits, float32."""
     return fmt.decode(np.arange(1 << fmt.bits)).astype(np.float32)
+
+
+@cache
+def _largest_value(fmt: NumberFormat) -> float:
+    return float(np.abs(value_table(fmt)).max())
 
 
 @cache

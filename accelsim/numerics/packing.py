@@ -159,27 +159,6 @@ def pack_rows(
             target[whole * height * side + i] = line[whole * side + i]
 
 
-def start_sums(panels: NDArray[Any], lanes: int, offset: int) -> NDArray[np.int32]:
-    """-offset times the sum of each group of b: what an offset on all of a adds too much.
-
-    panels (panels, k / i, cols, i) -> int32 (panels, groups, cols).
-    """
-    count, steps, cols, side = panels.shape
-    start = np.zeros((count, steps * side // lanes, cols), np.int32)
-    _start_sums(panels, lanes // side, offset, start)
-    return start
-
-
-@kernel(parallel=True)
-def _start_sums(panels: Any, per_group: int, offset: int, start: Any) -> None:
-    count, steps, cols, side = panels.shape
-    for p in prange(count):
-        for step in range(steps):
-            for j in range(cols):
-                for i in range(side):
-                    start[p, step // per_group, j] -= offset * panels[p, step, j, i]
-
-
 def pack_values(
     buffer: NDArray[Any], stack: int, stack_step: int, line_step: int, k_step: int, lines: int, k: int,
     width: int, padded: int,

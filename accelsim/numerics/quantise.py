@@ -96,7 +96,9 @@ def values_of(codes: NDArray[Any], fmt: NumberFormat, out: NDArray[Any] | None =
     if not as_they_are or (fmt.bits % 8 and code_kernels.largest_code(flat) >> fmt.bits):
         flat = conversion.checked_codes(fmt.name, fmt.bits, flat)
     result = np.empty(np.shape(codes), np.float32) if out is None else out
-    code_kernels.look_up(flat, _value_table(fmt, result.dtype.char), result.reshape(-1))
+    few = fmt.bits <= 4 and flat.dtype == np.uint8 and result.dtype == np.float32
+    look_up = code_kernels.look_up_nibbles if few else code_kernels.look_up
+    look_up(flat, _value_table(fmt, result.dtype.char), result.reshape(-1))
     return result
 
 

@@ -5,10 +5,9 @@ is added to the partial sum and rounded once; per chunk the partial sum is added
 accumulator and rounded once (accumulate.py says when single precision may carry that exactly, and
 only then calls this). The vector width changes the speed, never a bit.
 
-Products come from one of three carriers. ``f32`` multiplies in single precision (portable to any
-machine). ``i8`` and ``i16`` hold operands as integers in units of their formats and use the dot-product
-instructions of x86 (four products of bytes or two of 16-bit words to a 32-bit lane); the sums, integers
-below 2**24, then become floats and are rounded by the same code. All carriers give the same bits.
+Products come from one of three carriers. ``f32`` multiplies in single precision, here, on any machine.
+``i8`` and ``i16`` hold operands as integers in units of their formats (`integer_tile`); the sums, integers
+below 2**24, become floats and are rounded by the same code. All carriers give the same bits.
 
 The code that emits instructions keeps their order; none may be reassociated. ``llvm.fmuladd`` may or
 may not fuse, which is harmless here because every product is exact in single precision.
@@ -17,13 +16,13 @@ may not fuse, which is harmless here because every product is exact in single pr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from accelsim.numerics.instructions import vector_width as vector_width
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
@@ -31,25 +30,6 @@ _I64 = ir.IntType(64)
 
 ROUNDINGS = ("dlfloat16", "fp16", "fp32")
 CARRIERS = ("f32", "i8", "i16")
-INTERLEAVE = {"f32": 1, "i8": 4, "i16": 2}
-"""Neighbours along k that lie side by side in a packed operand, by carrier."""
-
-
-@cache
-def instruction_set() -> str:
-    """What integer dot products are made of here: ``vnni``, ``avx512``, ``avx2`` or ``portable`` (none)."""
-    try:
-        features = llvmlite.binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on every system
-        return "portable"
-    if features.get("avx512bw"):
-        return "vnni" if features.get("avx512vnni") else "avx512"
-    return "avx2" if features.get("avx2") else "portable"
-
-
-def vector_width() -> int:
-    """float32 elements in a vector register here."""
-    return 16 if instruction_set() in ("vnni", "avx512") else 8
 
 
 @dataclass(frozen=True)
@@ -103,10 +83,10 @@ class TileConfig:
         )
 
 
-class _Emitter:
+class TileEmitter:
     """Writes the instructions of one tile.
 
-    Shapes: a (k / i, rows, i), b (k / i, cols, i) with i neighbours of k side by side, c (rows, cols).
+    Shapes: a (k, rows), b (k, cols), c (rows, cols).
     """
 
     def __init__(self, builder: ir.IRBuilder, config: TileConfig) -> None:
@@ -160,83 +140,19 @@ class _Emitter:
         ]
         return left, right
 
-    def group_sum(self, a: Any, b: Any, start: Any, group: Any) -> list[Any]:
-        """The exact sums of one group's products, one float vector per slot, in units of the carrier.
-
-        ``group`` numbers the groups of this call; ``start`` is where its correction lies.
-        """
-        steps = self.config.lanes // INTERLEAVE[self.config.carrier]
-        first = self.builder.mul(group, ir.Constant(_I64, steps))
+    def group_sum(self, a: Any, b: Any, group: Any) -> list[Any]:
+        """The exact sums of one group's products, one float vector per slot."""
+        first = self.builder.mul(group, ir.Constant(_I64, self.config.lanes))
         sums: list[Any] = []
-        for step in range(steps):
+        for step in range(self.config.lanes):
             left, right = self.operands(a, b, self.builder.add(first, ir.Constant(_I64, step)))
             pairs = [(x, y) for x in left for y in right]
             if step == 0:
-                sums = self._start(start, group)
-            sums = [self._dot(total, x, y) for total, (x, y) in zip(sums, pairs, strict=True)]
-        if self.config.carrier == "f32":
-            return sums
-        return [self.builder.sitofp(self._folded(total), self.floats) for total in sums]
-
-    def _start(self, correction: Any, group: Any) -> list[Any]:
-        """What the sums of a group start from: nothing, or the correction of its columns."""
-        config, builder = self.config, self.builder
-        if not config.corrected:
-            return [None] * (config.rows * config.vectors)
-        row = builder.mul(group, ir.Constant(_I64, config.cols))
-        columns = [
-            builder.bitcast(
-                self.load(correction, builder.add(row, ir.Constant(_I64, v * config.width))), self.ints
-            )
-            for v in range(config.vectors)
-        ]
-        return columns * config.rows
-
-    def _dot(self, total: Any, x: Any, y: Any) -> Any:
-        """``total`` plus the products of x and y, exact."""
-        builder, carrier = self.builder, self.config.carrier
-        if carrier == "f32":
-            return builder.fmul(x, y) if total is None else builder.call(self.fmuladd, [x, y, total])
-        if carrier == "i16":
-            pairs = self._x86("pmadd.wd", self._as(x, 16), self._as(y, 16), self.ints)
-            return pairs if total is None else builder.add(total, pairs)
-        if instruction_set() == "vnni":
-            total = self.int_const(0) if total is None else total
-            return self._x86("vpdpbusd", self._as(x, 8), self._as(y, 8), self.ints, total)
-        words = self._x86("pmadd.ub.sw", self._as(x, 8), self._as(y, 8), self._vector(16))
-        return words if total is None else builder.add(self._as(total, 16), words)
-
-    def _folded(self, total: Any) -> Any:
-        """32-bit sums; the byte products of older machines are pairs of 16-bit sums till here."""
-        if self.config.carrier == "i16" or instruction_set() == "vnni":
-            return total
-        ones = ir.Constant(self._vector(16), [1] * (2 * self.config.width))
-        return self._x86("pmadd.wd", self._as(total, 16), ones, self.ints)
-
-    def _vector(self, bits: int) -> ir.VectorType:
-        return ir.VectorType(ir.IntType(bits), self.config.width * 32 // bits)
-
-    def _as(self, value: Any, bits: int) -> Any:
-        return self.builder.bitcast(value, self._vector(bits))
-
-    def _x86(self, name: str, x: Any, y: Any, result: Any, total: Any = None) -> Any:
-        """Call an x86 dot-product instruction at this vector width."""
-        wide = self.config.width == 16
-        names = {
-            "pmadd.wd": "avx512.pmaddw.d.512" if wide else "avx2.pmadd.wd",
-            "pmadd.ub.sw": "avx512.pmaddubs.w.512" if wide else "avx2.pmadd.ub.sw",
-            "vpdpbusd": "avx512.vpdpbusd.512",
-        }
-        arguments = [x, y] if total is None else [total, *self._dot_arguments(x, y)]
-        signature = ir.FunctionType(result, [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(self.builder.module, signature, f"llvm.x86.{names[name]}")
-        return self.builder.call(function, arguments)
-
-    def _dot_arguments(self, x: Any, y: Any) -> list[Any]:
-        # Up to LLVM 21 vpdpbusd takes its bytes as vectors of 32-bit words.
-        if llvmlite.binding.llvm_version_info[0] >= 22:
-            return [x, y]
-        return [self.builder.bitcast(value, self.ints) for value in (x, y)]
+                sums = [self.builder.fmul(x, y) for x, y in pairs]
+            else:
+                terms = zip(sums, pairs, strict=True)
+                sums = [self.builder.call(self.fmuladd, [x, y, total]) for total, (x, y) in terms]
+        return sums
 
     def add_rounded(self, x: Any, y: Any, *, sticky: bool) -> Any:
         """``x + y`` rounded once to the accumulator's format."""
@@ -322,7 +238,7 @@ class _Emitter:
         merged = self._larger(before, self.builder.load(self.peak))
         self.store(self.builder.bitcast(merged, self.floats), place, zero)
 
-    def tile(self, a: Any, b: Any, c: Any, start: Any, peak: Any, groups: Any, groups_per_chunk: Any) -> None:
+    def tile(self, a: Any, b: Any, c: Any, peak: Any, groups: Any, groups_per_chunk: Any) -> None:
         """The whole tile: chunks in ascending k, groups in ascending k, outer sums kept in ``c``."""
         config, builder = self.config, self.builder
         outer, psum = self.registers(), self.registers()
@@ -338,7 +254,7 @@ class _Emitter:
             short = builder.icmp_signed("<", left, groups_per_chunk)
             with cgutils.for_range(builder, builder.select(short, left, groups_per_chunk)) as group:
                 number = builder.add(first, group.index)
-                for place, total in zip(psum, self.group_sum(a, b, start, number), strict=True):
+                for place, total in zip(psum, self.group_sum(a, b, number), strict=True):
                     added = self.add_rounded(builder.load(place), total, sticky=config.sticky_inner)
                     builder.store(self._seen(added), place)
             for place, part in zip(outer, psum, strict=True):
@@ -360,8 +276,6 @@ def _accumulate_tile(  # type: ignore[no-untyped-def]
     b_at,
     c,
     c_at,
-    start,
-    start_at,
     peak,
     peak_at,
     groups,
@@ -369,16 +283,12 @@ def _accumulate_tile(  # type: ignore[no-untyped-def]
 ):
     """Add ``groups`` groups of products to the outer accumulators ``c[c_at:]``.
 
-    ``a[a_at:]`` is (k / i, rows, i) and ``b[b_at:]`` (k / i, cols, i) of the carrier's type, i its
-    interleave; ``c[c_at:]`` is (rows, cols) float32; ``start[start_at:]`` (groups, cols) int32 is read
-    only if the configuration is ``corrected``; ``peak[peak_at:]``, ``width`` float32, gets the largest
-    magnitudes if it is ``watched``. All contiguous, all offsets in elements. ``config`` is
-    a packed `TileConfig` known at compile time.
+    ``a[a_at:]`` is (k, rows), ``b[b_at:]`` (k, cols), ``c[c_at:]`` (rows, cols), all float32;
+    ``peak[peak_at:]``, ``width`` float32, gets the largest magnitudes if the configuration is ``watched``.
+    All contiguous, all offsets in elements. ``config`` is a packed `TileConfig` known at compile time.
     """
     tile = TileConfig.unpack(config.literal_value)
-    signature = types.void(
-        config, a, a_at, b, b_at, c, c_at, start, start_at, peak, peak_at, groups, groups_per_chunk
-    )
+    signature = types.void(config, a, a_at, b, b_at, c, c_at, peak, peak_at, groups, groups_per_chunk)
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
         def pointer(position: int) -> Any:
@@ -386,9 +296,8 @@ def _accumulate_tile(  # type: ignore[no-untyped-def]
             place = builder.gep(array.data, [values[position + 1]])
             return builder.bitcast(place, _F32.as_pointer())
 
-        places = [pointer(position) for position in (1, 3, 5, 7, 9)]
-        a, b, c, start, peak = places
-        _Emitter(builder, tile).tile(a, b, c, start, peak, values[11], values[12])
+        a, b, c, peak = (pointer(position) for position in (1, 3, 5, 7))
+        TileEmitter(builder, tile).tile(a, b, c, peak, values[9], values[10])
         return context.get_dummy_value()
 
     return signature, generate
