@@ -412,6 +412,10 @@ def test_quantities_of_one_run_agree(tmp_path: Path) -> None:
     assert value["tops_per_w_with_dram"] < value["tops_per_w"] < value["peak_tops_per_w"]
     assert value["samples_per_j"] == pytest.approx(64e3 / value["energy_mj"])
     assert value["dram_mb"] == pytest.approx(value["dram_bytes_per_mac"] * 64**3 / 1e6)
+    assert value["ops_per_dram_byte"] == pytest.approx(2 / value["dram_bytes_per_mac"])
+    assert value["array_latency_ms"] == pytest.approx(value["array_cycles"] / 1.6e6)
+    moved_mb = (2 * 64 * 64 / 2 + 64 * 64 * 2) / 1e6
+    assert value["scratchpad_mb"] >= 2 * moved_mb
     assert value["stream_cycles"] <= value["array_cycles"] <= value["cycles"]
     assert value["die_mm2"] == pytest.approx(chip_area(chip).die_mm2)
     assert value["peak_tops_per_mm2"] == pytest.approx(value["peak_tops"] / value["die_mm2"])

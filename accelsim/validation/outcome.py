@@ -14,7 +14,8 @@ class Outcome:
 
     ``cycles`` at ``clock_mhz``; ``array_cycles`` those in which the arrays are busy; ``stream_cycles``
     those in which operands stream through the arrays, without fill, stall and drain; ``ideal_cycles`` with
-    every PE busy in every cycle; ``on_chip_aj`` and ``dram_aj`` energies in attojoules.
+    every PE busy in every cycle; ``scratchpad_bytes`` those read and written; ``on_chip_aj`` and ``dram_aj``
+    energies in attojoules.
     """
 
     samples: int
@@ -27,6 +28,7 @@ class Outcome:
     on_chip_aj: Fraction
     dram_aj: int
     dram_bytes: int
+    scratchpad_bytes: int = 0
 
     @property
     def seconds(self) -> Fraction:
@@ -67,6 +69,7 @@ class Outcome:
             on_chip_aj=chips * self.on_chip_aj,
             dram_aj=chips * self.dram_aj,
             dram_bytes=chips * self.dram_bytes,
+            scratchpad_bytes=chips * self.scratchpad_bytes,
         )
 
     def with_energy_scaled(self, factor: float) -> Outcome:

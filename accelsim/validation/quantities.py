@@ -35,6 +35,9 @@ QUANTITIES: dict[QuantityName, Quantity] = {
     "array_cycles": Quantity("array cycles", "cycles", lambda run: run.array_cycles),
     "stream_cycles": Quantity("streaming cycles", "cycles", lambda run: run.stream_cycles),
     "latency_ms": Quantity("latency", "ms", lambda run: float(run.seconds * 1000)),
+    "array_latency_ms": Quantity(
+        "latency of the arrays alone", "ms", lambda run: float(run.array_cycles / run.clock_mhz / 1000)
+    ),
     "samples_per_s": Quantity("throughput", "samples/s", lambda run: float(run.samples / run.seconds)),
     "samples_per_j": Quantity(
         "samples by energy without DRAM", "samples/J", lambda run: run.samples / run.on_chip_j
@@ -53,6 +56,10 @@ QUANTITIES: dict[QuantityName, Quantity] = {
     "pj_per_mac": Quantity("energy of a MAC without DRAM", "pJ", lambda run: run.on_chip_j * 1e12 / run.macs),
     "dram_mb": Quantity("DRAM traffic", "MB", lambda run: run.dram_bytes / 1e6),
     "dram_bytes_per_mac": Quantity("DRAM traffic", "bytes/MAC", lambda run: run.dram_bytes / run.macs),
+    "ops_per_dram_byte": Quantity(
+        "operations by DRAM byte", "ops/byte", lambda run: 2 * run.macs / run.dram_bytes
+    ),
+    "scratchpad_mb": Quantity("scratchpad reads and writes", "MB", lambda run: run.scratchpad_bytes / 1e6),
     "speedup": Quantity("speedup", "x"),
     "speedup_at_equal_area": Quantity("speedup at equal area", "x"),
     "co2e_tonnes": Quantity("emissions", "t CO2e"),

@@ -31,6 +31,7 @@ class RowStationaryLayer:
     cycles: int
     ideal_cycles: Fraction
     dram_bytes: int
+    buffer_bytes: int
     on_chip_aj: Fraction
     dram_aj: int
 
@@ -87,6 +88,7 @@ def _layer(
         cycles=mapping.cycles(),
         ideal_cycles=Fraction(shape.macs, chip.array.rows * chip.array.cols),
         dram_bytes=mapping.dram_words() * store.word_bytes,
+        buffer_bytes=sum(mapping.buffer_words()) * store.word_bytes,
         on_chip_aj=mac_aj + moved_aj(mapping, chip) - of_dram_aj,
         dram_aj=of_dram_aj,
     )

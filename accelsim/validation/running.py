@@ -121,6 +121,7 @@ def _outcome(run: Run, chip: Chip, works: Sequence[LayerWork], samples: int) -> 
         on_chip_aj=Fraction(sum(cost.energy.total_aj - cost.energy.dram for cost in costs)),
         dram_aj=sum(cost.energy.dram for cost in costs),
         dram_bytes=sum(cost.traffic.dram_bytes for cost in costs),
+        scratchpad_bytes=sum(cost.traffic.scratchpad_bytes for cost in costs),
     )
     if run.model in CONVENTIONS:
         return replace(outcome, cycles=Fraction(_by_convention(run, chip, costs)))
@@ -172,4 +173,5 @@ def row_stationary_outcome(run: Run, chip: Chip, workload: Workload) -> Outcome:
         on_chip_aj=sum((layer.on_chip_aj for layer in layers), Fraction(0)),
         dram_aj=sum(layer.dram_aj for layer in layers),
         dram_bytes=sum(layer.dram_bytes for layer in layers),
+        scratchpad_bytes=sum(layer.buffer_bytes for layer in layers),
     )
