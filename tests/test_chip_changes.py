@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_verbs import FakeVerbs
 
+from accelsim import api
 from accelsim.chip import load_chip
+from accelsim.cli import main as shell
 from accelsim.errors import InputError
+from accelsim.record import RunRecord
 from accelsim.run.study_plan import StudyJob, load_study
 from accelsim.run.studying import study_runs
 from accelsim.yamlfile import change_of, changed, one_line, read_yaml
@@ -109,3 +114,25 @@ def test_an_ablation_of_nothing_is_refused(tmp_path: Path) -> None:
     """A system cannot ablate what the plan does not name."""
     with pytest.raises(InputError, match=r"\d+:\d+: systems.rough.ablates: the study does not say what"):
         load_study(written(tmp_path, PLAN.replace("ablated: narrow\n", "")))
+
+
+def test_run_trains_the_changed_chip(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--set reaches the chip that is trained; a key that the file does not have is one line on stderr."""
+    fake, seen = FakeVerbs(), []
+
+    def train(chip: Any, workload: Any, **options: Any) -> RunRecord:
+        seen.append(chip.array.accumulator)
+        return fake.train(chip, workload, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "load_workload", fake.load_workload)
+    monkeypatch.setattr(api, "estimate", fake.estimate)
+    monkeypatch.setattr(api, "train", train)
+    words = ["run", "fp4_training", "net", "--quiet", "--set"]
+    assert shell.main([*words, "array.accumulator=bf16"]) == 0
+    assert seen == ["bf16"]
+    capsys.readouterr()
+    assert shell.main([*words, "array.accu=bf16"]) == 2
+    assert "there is no key 'array.accu' to change" in capsys.readouterr().err
