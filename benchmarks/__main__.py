@@ -15,6 +15,7 @@ from benchmarks.mapping import mapping_rows
 from benchmarks.measuring import FULL, QUICK, Row, Size
 from benchmarks.networks import network_rows
 from benchmarks.peers import peer_rows
+from benchmarks.portable import portable_rows
 from benchmarks.products import square_rows, thread_rows
 from benchmarks.shares import share_rows
 from benchmarks.table import QUICK_WARNING, SECTIONS, environment, json_text, markdown, summary, text_line
@@ -26,6 +27,7 @@ MEASUREMENTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "threads": thread_rows,
     "elements": element_rows,
     "statistics": statistic_rows,
+    "portable": portable_rows,
     "mapping": mapping_rows,
     "peers": peer_rows,
     "training": training_rows,

@@ -30,12 +30,12 @@ def element_rows(size: Size) -> Iterator[Row]:
     set_threads(1)
     values = np.random.default_rng(1).normal(0, 2, size.elements).astype(np.float32)
     shape = f"{size.elements:,}"
-    for name, work, note, target in _conversions(values):
+    for name, work, note, target in conversions(values):
         ns = cpu_seconds(work, size.repeats) * 1e9 / size.elements
         yield Row("elements", name, shape, ns, "ns/element", None, "", target, "value", note)
 
 
-def _conversions(values: Any) -> Iterator[tuple[str, Work, str, float]]:
+def conversions(values: Any) -> Iterator[tuple[str, Work, str, float]]:
     """(name, work, function called, most ns per element)."""
     key = stream_key(1, "benchmark")
     for name, fmt in ((name, number_format(each)) for name, each in FORMATS.items()):

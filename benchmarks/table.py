@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 import accelsim
+from benchmarks.limits import limit_of
 from benchmarks.measuring import Row
 from benchmarks.peers import peer_versions
 
@@ -23,6 +24,7 @@ SECTIONS = {
     "threads": "Two threads against one, time on the clock",
     "elements": "Conversions, CPU time of one thread",
     "statistics": "Statistics of a tensor, CPU time of one thread",
+    "portable": "Portable kernels (no AVX), CPU time of one thread",
     "mapping": "Mappings of a whole training step, CPU time",
     "peers": "The same work by other packages, CPU time of one thread",
     "training": "Training, all threads, time on the clock",
@@ -93,10 +95,22 @@ def markdown(facts: dict[str, Any], rows: Sequence[Row]) -> str:
         f"{summary(rows)}{QUICK_WARNING if facts['quick'] else ''}.",
     ]
     for section, title in SECTIONS.items():
-        lines = [cells(row) for row in rows if row.section == section]
-        if lines:
-            head += ["", f"## {title}", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, lines)]
+        chosen = [row for row in rows if row.section == section]
+        if chosen:
+            lines = map(_line, map(cells, chosen))
+            head += ["", f"## {title}", "", _line(HEADER), _line(["---"] * len(HEADER)), *lines]
+            head += _missed(chosen)
     return "\n".join(head) + "\n"
+
+
+def _missed(rows: Sequence[Row]) -> list[str]:
+    """A list of what limits the rows that miss their targets."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if why := limit_of(row):
+            reasons.setdefault(why, []).append(f"{row.case} ({row.shape})")
+    lines = [f"- {'; '.join(cases)}: {why}." for why, cases in reasons.items()]
+    return ["", "What limits the missed ones:", "", *lines] if lines else []
 
 
 def _line(texts: Sequence[str]) -> str:
@@ -105,5 +119,8 @@ def _line(texts: Sequence[str]) -> str:
 
 def json_text(facts: dict[str, Any], rows: Sequence[Row]) -> str:
     """Environment and rows for a program."""
-    content = facts | {"summary": summary(rows), "rows": [row.as_record() for row in rows]}
+    content = facts | {
+        "summary": summary(rows),
+        "rows": [row.as_record() | {"limit": limit_of(row)} for row in rows],
+    }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

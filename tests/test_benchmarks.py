@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ import pytest
 from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.numerics import accumulate
 from benchmarks import __main__ as bench
-from benchmarks import elements, networks, peers, products, shares
+from benchmarks import elements, networks, peers, portable, products, shares
+from benchmarks.limits import limit_of
 from benchmarks.measuring import FULL, QUICK, Row, cpu_seconds, wall_seconds
 from benchmarks.networks import HEADS, RESNET_18, TRANSFORMER_BLOCK, Convolution, Linear
 from benchmarks.table import SECTIONS, cells, cpu_model, environment, json_text, markdown, summary, text_line
@@ -187,6 +189,47 @@ def test_markdown_and_json_hold_every_row() -> None:
     assert found["schema"] == "accelsim.bench/1"
     assert summary([]) == "0 of 0 targets met"
     assert text_line(rows[0]).split() == " ".join(cells(rows[0])).split()
+
+
+def test_a_missed_target_says_what_limits_it() -> None:
+    """The sentence stands below the table of its section, and only where a target is missed."""
+    missed = Row("statistics", "SAWB moments", "9", 1.0, "ns/element", 0.5, "copy", 1.0)
+    met = Row("statistics", "largest magnitude", "9", 1.0, "ns/element", 2.0, "copy", 1.0)
+    strange = Row("training", "case", "9", 1.0, "", 0.5, "", 1.0)
+    assert (limit_of(met), limit_of(strange)) == ("", "not known")
+    text = markdown(
+        {"created": "", "command": "", "cpu": "", "cores": 2, "versions": {}, "quick": False}, [missed, met]
+    )
+    assert f"- SAWB moments (9): {limit_of(missed)}." in text.partition("What limits the missed ones:")[2]
+
+
+def test_portable_kernels_are_compared_case_by_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each case of this machine meets the same one of the other process; five times slower is the limit."""
+    size = replace(QUICK, all_cases=True)
+    own = dict.fromkeys(("one", "two"), (0.002, 10, "ns/MAC"))
+    monkeypatch.setattr(portable, "measured", lambda size: own)
+    monkeypatch.setattr(
+        portable,
+        "_measured_elsewhere",
+        lambda: {
+            "instructions": "sse2",
+            "kernels": {"one": "i16_exact"},
+            "seconds": {"one": 9e-3, "two": 11e-3},
+        },
+    )
+    rows = list(portable.portable_rows(size))
+    assert [(row.verdict, row.note) for row in rows] == [("met", "sse2, i16_exact"), ("missed", "sse2")]
+    assert [row.value for row in portable.portable_rows(QUICK)] == [None]
+
+
+def test_the_portable_process_reports_what_is_asked_for(
+    instant: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same names on both sides: products with their kernels, conversions and statistics."""
+    monkeypatch.setattr(portable, "cpu_seconds", lambda work, repeats: 1e-3)
+    read = json.loads(portable.report(QUICK))
+    assert set(read["seconds"]) == set(portable.measured(QUICK))
+    assert set(read["kernels"]) < set(read["seconds"])
 
 
 def test_the_processor_has_a_name(tmp_path: Path) -> None:

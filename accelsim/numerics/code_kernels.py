@@ -32,32 +32,50 @@ def _equal_steps(size: Any, places: Any) -> Any:
     return _I(_I(steps + _I(rest == places[1])) - _I(rest == places[2]))
 
 
-@kernel(parallel=True)
-def nearest_floats(values: Any, layout: Any, places: Any, codes: Any) -> None:
-    """Codes (sign and magnitude) of float32 ``values``, the nearest ones; parameters of `NearestLayout`.
+@kernel()
+def _equal_steps_even(size: Any, places: Any) -> Any:
+    """`_equal_steps` where ties go to the even one, as sums do."""
+    total = _F(size + places[0])
+    return _I(_I(np.float32(total).view(np.int32)) - _I(np.float32(places[0]).view(np.int32)))
 
-    32-bit integers throughout: every operation is wrapped so that none is widened, and eight run at once.
-    """
-    top, small_below, offset, drop, half, odd_bit = (
-        _I(layout[0]), _I(layout[1]), _I(layout[2]), _I(layout[3]), _I(layout[4]), _I(layout[5]),
-    )  # fmt: skip
-    first, largest, above, nan, sign = (
-        _I(layout[6]), _I(layout[7]), _I(layout[8]), _I(layout[9]), _I(layout[10])
-    )  # fmt: skip
-    even = _F(places[0]), _F(places[1]), _F(places[2])
-    for i in prange(values.size):
-        word = _I(np.float32(values[i]).view(np.int32))
-        whole: Any = _I(word & _I(0x7FFFFFFF))
-        magnitude: Any = min(whole, top)
-        # the distance from rung 0 in the bits of a float32, which are nearly a logarithm
-        place = _I(magnitude - offset)
-        carry = _I(half + _I(_I(place >> drop) & odd_bit))
-        steep = _I(_I(place + carry) >> drop)
-        code = _equal_steps(np.int32(magnitude).view(np.float32), even) if magnitude < small_below else steep
-        code = _I(0) if code < first else code
-        code = above if code > largest else code
-        code = _I(code | sign) if word < _I(0) else code
-        codes[i] = code if whole <= _I(_INFINITY) else nan
+
+def _nearest_floats(equal_steps: Any) -> Any:
+    """The kernel with one of the two ways to break a tie between equal steps."""
+
+    @kernel(parallel=True)
+    def nearest(values: Any, layout: Any, places: Any, codes: Any) -> None:
+        """Codes (sign and magnitude) of float32 ``values``, the nearest ones; parameters of `NearestLayout`.
+
+        32-bit integers throughout: every operation is wrapped so that none is widened, and eight run at once.
+        """
+        top, small_below, offset, drop, half, odd_bit = (
+            _I(layout[0]), _I(layout[1]), _I(layout[2]), _I(layout[3]), _I(layout[4]), _I(layout[5]),
+        )  # fmt: skip
+        first, largest, above, nan, sign = (
+            _I(layout[6]), _I(layout[7]), _I(layout[8]), _I(layout[9]), _I(layout[10])
+        )  # fmt: skip
+        even = _F(places[0]), _F(places[1]), _F(places[2])
+        for i in prange(values.size):
+            word = _I(np.float32(values[i]).view(np.int32))
+            whole: Any = _I(word & _I(0x7FFFFFFF))
+            magnitude: Any = min(whole, top)
+            # the distance from rung 0 in the bits of a float32, which are nearly a logarithm
+            place = _I(magnitude - offset)
+            carry = _I(half + _I(_I(place >> drop) & odd_bit))
+            steep = _I(_I(place + carry) >> drop)
+            code = (
+                equal_steps(np.int32(magnitude).view(np.float32), even) if magnitude < small_below else steep
+            )
+            code = _I(0) if code < first else code
+            code = above if code > largest else code
+            code = _I(code | sign) if word < _I(0) else code
+            codes[i] = code if whole <= _I(_INFINITY) else nan
+
+    return nearest
+
+
+nearest_floats = _nearest_floats(_equal_steps)
+nearest_floats_even = _nearest_floats(_equal_steps_even)
 
 
 @kernel(parallel=True)
@@ -84,16 +102,18 @@ _SCALE = 2 * 1023 + 32
 
 
 @kernel(parallel=True)
-def drawn_floats(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> None:
+def drawn_floats(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> Any:
     """Stochastic rounding to binary floating point (sign and magnitude): the draw carries into the code.
 
-    ``values`` float32 or float64, ``layout`` and ``top`` of `DrawnLayout`.
+    ``values`` float32 or float64, ``layout`` and ``top`` of `DrawnLayout`. Returns how many were NaN.
     """
     largest, above, nan, sign, fraction_bits, lowest, offset = (
         layout[0], layout[1], layout[2], layout[3], layout[4], layout[5], layout[6]
     )  # fmt: skip
+    nans: Any = 0
     for i in prange(values.size):
         value: Any = np.float64(values[i])
+        nans += np.int64(value != value)
         size = min(abs(value), top)
         binade = max(np.float64(size).view(np.int64) >> 52, lowest)
         draw = np.int64(word_at(key, first_word + np.uint64(i)) >> np.uint64(32))
@@ -102,17 +122,21 @@ def drawn_floats(values: Any, layout: Any, top: float, key: Any, first_word: Any
         code = above if code > largest else code
         code = code | sign if value.view(np.int64) < 0 else code
         codes[i] = code if value == value else nan
+    return nans
 
 
 @kernel(parallel=True)
-def drawn_integers(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> None:
-    """Stochastic rounding to two's complement (or unsigned) codes; as `drawn_floats`, no NaN."""
+def drawn_integers(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> Any:
+    """Stochastic rounding to two's complement (or unsigned) codes; as `drawn_floats`."""
     lowest, largest, mask, unit = layout[0], layout[1], layout[2], layout[3]
+    nans: Any = 0
     for i in prange(values.size):
         value: Any = np.float64(values[i])
+        nans += np.int64(value != value)
         draw = np.int64(word_at(key, first_word + np.uint64(i)) >> np.uint64(32))
         steps = (_with_32_bits(min(abs(value), top), unit, _SCALE) + draw) >> 32
         codes[i] = (max(-steps, lowest) if value < 0.0 else min(steps, largest)) & mask
+    return nans
 
 
 @kernel(parallel=True)
@@ -133,7 +157,7 @@ def drawn_sums(sums: Any, layout: Any, top: float, step: float, seed: Any, out: 
 
 
 @kernel(parallel=True)
-def drawn_powers(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> None:
+def drawn_powers(values: Any, layout: Any, top: float, key: Any, first_word: Any, codes: Any) -> Any:
     """Stochastic rounding to zero and powers of 2**r, r = 1, 2 or 4; the smallest power has code 1.
 
     Between zero and the smallest power the step is that power, else (2**r - 1) times the power below.
@@ -141,20 +165,25 @@ def drawn_powers(values: Any, layout: Any, top: float, key: Any, first_word: Any
     largest, above, nan, sign, smallest, shift = (
         layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]
     )  # fmt: skip
+    step = np.float64((1 << (1 << shift)) - 1)
+    nans: Any = 0
     for i in prange(values.size):
         value: Any = np.float64(values[i])
+        nans += np.int64(value != value)
         size = min(abs(value), top)
         power = ((np.float64(size).view(np.int64) >> 52) - smallest) >> shift
         small = power < 0
         below = smallest if small else smallest + (power << shift)
-        units = _with_32_bits(size, below, _SCALE)
-        needed = 0x100000000 - np.int64(word_at(key, first_word + np.uint64(i)) >> np.uint64(32))
-        rest = units if small else units - 0x100000000
-        wanted = needed if small else (needed << (1 << shift)) - needed
-        code = (0 if small else power + 1) + np.int64(rest >= wanted)
+        # what is wanted is a whole number, and the scale a power of two: nothing here is rounded
+        units = size * np.int64((_SCALE - below) << 52).view(np.float64)
+        draw = np.float64(np.int64(word_at(key, first_word + np.uint64(i)) >> np.uint64(32)))
+        needed = 4294967296.0 - draw
+        wanted = needed if small else needed * step + 4294967296.0
+        code = (0 if small else power + 1) + np.int64(units >= wanted)
         code = above if code > largest else code
         code = code | sign if value.view(np.int64) < 0 else code
         codes[i] = code if value == value else nan
+    return nans
 
 
 @kernel(parallel=True)

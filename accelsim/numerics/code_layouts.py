@@ -29,10 +29,11 @@ _ROOT_PLACE = math.isqrt(2 << 46) + 1 - (1 << 23)
 class Layout:
     """Parameters of one kernel of `code_kernels`.
 
-    `nearest_floats`: bits of the place after the largest value; below which bits steps are equal; bits of
-    rung 0; how far a difference of bits is shifted to be a difference of rungs; what carries into the
-    next rung; 1 where a tie looks at the code below; the first code above zero; then the ends. Places:
-    2**23 equal steps, and what is left over by a tie that should have gone up, and down.
+    `nearest_floats`, and `nearest_floats_even` where a tie between equal steps goes to the even one: bits of
+    the place after the largest value; below which bits steps are equal; bits of rung 0; how far a
+    difference of bits is shifted to be a difference of rungs; what carries into the next rung; 1 where a
+    tie looks at the code below; the first code above zero; then the ends. Places: 2**23 equal steps, and
+    what is left over by a tie that should have gone up, and down.
 
     `nearest_integers` and `drawn_integers`: lowest and largest integer, mask of the code, exponent field
     of the step. Places: as above, and a place above the range.
@@ -63,7 +64,8 @@ def nearest_layout(fmt: NumberFormat, rounding: str, overflow: str) -> Layout | 
         return None
     fields = [_single_bits(_top(fmt)), *_steps(fmt, ties), fmt.first_code, *_ends(fmt, overflow)]
     places = np.array(_tie_places(fmt.unit if flat else 1.0, ties), np.float32)
-    return Layout("nearest_floats", np.array(fields, np.int64), places)
+    kernel = "nearest_floats_even" if ties == "even" else "nearest_floats"
+    return Layout(kernel, np.array(fields, np.int64), places)
 
 
 @cache

@@ -14,6 +14,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from accelsim.numerics import code_kernels, conversion
+from accelsim.numerics.block_sums import BLOCKS, moments_of_blocks
 from accelsim.numerics.code_layouts import drawn_layout, nearest_layout
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.formats import NumberFormat, number_format
@@ -25,7 +26,6 @@ SUM_BLOCK = 256
 """Rows summed one after another before the partial sums are added; fixes the order of every reduction."""
 
 _I = np.int32
-_BLOCKS = 8  # summed side by side; a matter of speed, not of bits
 
 
 def codes_of(
@@ -58,13 +58,15 @@ def fast_codes(
     if layout is None or (values.dtype == np.float64 and fmt.kind == "log" and not drawn):
         return None
     flat = np.ascontiguousarray(values).reshape(-1)
-    if not fmt.has_nan and _holds_nan(flat):
+    if not drawn and not fmt.has_nan and _holds_nan(flat):
         conversion.refuse_nan(fmt.name)
     codes = np.empty(flat.size, fmt.code_dtype)
     run = getattr(code_kernels, layout.kernel)
     if drawn:
         stream = np.uint64(conversion.checked_key(fmt.name, key, first)), np.uint64(first)
-        run(flat, layout.fields, layout.places[0], *stream, codes)
+        nans = run(flat, layout.fields, layout.places[0], *stream, codes)
+        if nans and not fmt.has_nan:
+            conversion.refuse_nan(fmt.name)
         if fmt.lowest_binade == "normal" and layout.kernel == "drawn_floats":
             code_kernels.drawn_below(flat, fmt.min_positive, fmt.first_code, fmt.sign_code, *stream, codes)
         return codes.reshape(values.shape)
@@ -297,12 +299,13 @@ def magnitude_moments(values: F32) -> tuple[float, float]:
 @kernel(parallel=True)
 def _magnitude_moments(values: Any, partial: Any) -> None:
     """Eight blocks at a time: their sums do not wait for each other, and each is in order."""
-    for group in prange(-(-partial.shape[0] // _BLOCKS)):
-        start = group * _BLOCKS * SUM_BLOCK
-        if start + _BLOCKS * SUM_BLOCK <= values.size:
-            _eight_blocks(values[start : start + _BLOCKS * SUM_BLOCK], partial[group * _BLOCKS :])
+    flat = partial.reshape(-1)
+    for group in prange(-(-partial.shape[0] // BLOCKS)):
+        start = group * BLOCKS * SUM_BLOCK
+        if start + BLOCKS * SUM_BLOCK <= values.size:
+            moments_of_blocks(values, start, SUM_BLOCK, flat, 2 * BLOCKS * group)
             continue
-        for block in range(group * _BLOCKS, partial.shape[0]):
+        for block in range(group * BLOCKS, partial.shape[0]):
             first = np.float32(0.0)
             second = np.float32(0.0)
             for i in range(block * SUM_BLOCK, min((block + 1) * SUM_BLOCK, values.size)):
@@ -310,42 +313,6 @@ def _magnitude_moments(values: Any, partial: Any) -> None:
                 second += values[i] * values[i]
             partial[block, 0] = first
             partial[block, 1] = second
-
-
-@kernel()
-def _eight_blocks(values: Any, partial: Any) -> None:
-    """Both sums of eight blocks that follow each other; (8 * SUM_BLOCK,) into (8, 2)."""
-    f0 = f1 = f2 = f3 = f4 = f5 = f6 = f7 = np.float32(0.0)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
-    for i in range(SUM_BLOCK):
-        x = values[i]
-        f0 += abs(x)
-        s0 += x * x
-        x = values[i + SUM_BLOCK]
-        f1 += abs(x)
-        s1 += x * x
-        x = values[i + 2 * SUM_BLOCK]
-        f2 += abs(x)
-        s2 += x * x
-        x = values[i + 3 * SUM_BLOCK]
-        f3 += abs(x)
-        s3 += x * x
-        x = values[i + 4 * SUM_BLOCK]
-        f4 += abs(x)
-        s4 += x * x
-        x = values[i + 5 * SUM_BLOCK]
-        f5 += abs(x)
-        s5 += x * x
-        x = values[i + 6 * SUM_BLOCK]
-        f6 += abs(x)
-        s6 += x * x
-        x = values[i + 7 * SUM_BLOCK]
-        f7 += abs(x)
-        s7 += x * x
-    for block, first in enumerate((f0, f1, f2, f3, f4, f5, f6, f7)):
-        partial[block, 0] = first
-    for block, second in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
-        partial[block, 1] = second
 
 
 @kernel()
