@@ -144,12 +144,19 @@ class Conv2d(MatrixLayer):
         self.bias_backward(site, dy, chip)
         for_input, for_weight = chip.gradients(site.name, dy)
         self._weight_gradient(site, for_weight, chip)
-        dx = np.zeros((len(dy), *site.input_shape), dy.dtype)
+        shape = (len(dy), *site.input_shape)
         if not site.needs_input_gradient:
-            return dx
+            return np.zeros(shape, dy.dtype)
         gemms = self.gemms(site, len(dy), chip).backward
+        if self.stride == 1:  # one class, of all positions
+            (gemm,), (classes,) = gemms, self.classes(site)
+            product = self._input_gradient(site, gemm, classes, for_input, chip)
+            return chip.activation_backward(site.name, product.reshape(shape))
+        dx = np.zeros(shape, dy.dtype)
         for gemm, (down, across) in zip(gemms, self.classes(site), strict=True):
-            self._input_gradient(site, gemm, (down, across), for_input, dx, chip)
+            product = self._input_gradient(site, gemm, (down, across), for_input, chip)
+            positions = dx[:, down.first_input :: self.stride, across.first_input :: self.stride]
+            positions[...] = product.reshape(len(dy), down.inputs, across.inputs, -1)
         return chip.activation_backward(site.name, dx)
 
     def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
@@ -161,16 +168,15 @@ class Conv2d(MatrixLayer):
         chip.add_gradient(site.name, "weight", ungrouped(dw).reshape(self.weight_shape(site)))
 
     def _input_gradient(
-        self, site: Site, gemm: Gemm, classes: tuple[Residue, Residue], dy: Operand, dx: F32, chip: Executor
-    ) -> None:
+        self, site: Site, gemm: Gemm, classes: tuple[Residue, Residue], dy: Operand, chip: Executor
+    ) -> F32:
+        """dL/dx at the positions of one pair of classes: (positions, channels)."""
         down, across = classes
         weight = chip.kept(site.name, "weight")
         taps = weight.array[down.offset :: self.stride, across.offset :: self.stride]
         columns = gradient_columns(dy.array, down, across, self.groups)
         product = chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(self._turned(taps)))
-        shape = (len(dx), down.inputs, across.inputs, dx.shape[3])
-        positions = dx[:, down.first_input :: self.stride, across.first_input :: self.stride]
-        positions[...] = ungrouped(product).reshape(shape)
+        return ungrouped(product)
 
     def _turned(self, taps: Array) -> Array:
         """(taps down, across, c / groups, channels) as what dL/dy is multiplied by, or a stack of them.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from accelsim.network.executor import Array
 
@@ -115,48 +114,13 @@ class Walk:
     stride: int
     direction: int
 
-    def reach(self, axis: int) -> tuple[int, int]:
-        """The lowest position of an axis that a window looks at, and the one after the highest."""
-        begin = self.first[axis]
-        end = begin + (self.positions[axis] - 1) * self.stride
-        span = self.direction * (self.taps[axis] - 1)
-        return min(begin, begin + span), max(end, end + span) + 1
-
 
 def _windows(images: Array, walk: Walk, groups: int) -> Array:
     """Windows of images (n, h, w, c) as a matrix, or a stack like that of `grouped`."""
-    if groups > 1:
-        return _stack(images, walk, groups)
     # the compiler is loaded here, so that what only reads a workload does not pay for it
-    from accelsim.numerics.window_kernels import window_rows
+    from accelsim.numerics.window_kernels import window_planes, window_rows
 
-    return window_rows(images, walk.positions, walk.taps, walk.first, walk.stride, walk.direction)
-
-
-def _stack(images: Array, walk: Walk, groups: int) -> Array:
-    """The windows of each group of channels, a matrix each."""
-    n, _, _, channels = images.shape
-    padded, corner = _padded_planes(images, walk)
-    by_channel, by_image, by_row, by_col = padded.strides
-    width = channels // groups
-    (down, across), step = walk.taps, walk.stride
-    start = padded[:, :, walk.first[0] + corner[0] :, walk.first[1] + corner[1] :]
-    shape = (groups, down, across, width, n, *walk.positions)
-    strides = (
-        by_channel * width, by_row * walk.direction, by_col * walk.direction, by_channel, by_image,
-        by_row * step, by_col * step,
-    )  # fmt: skip
-    windows = as_strided(start, shape, strides, writeable=False)
-    return windows.reshape(groups, down * across * width, -1).swapaxes(1, 2)
-
-
-def _padded_planes(images: Array, walk: Walk) -> tuple[Array, tuple[int, int]]:
-    """(c, n, h, w) with zeros around the images wherever windows look, and where the images' corner is."""
-    n, height, width, channels = images.shape
-    (top, bottom), (left, right) = walk.reach(0), walk.reach(1)
-    corner = max(-top, 0), max(-left, 0)
-    extents = corner[0] + max(bottom, height), corner[1] + max(right, width)
-    padded = np.zeros((channels, n, *extents), images.dtype)
-    inside = padded[:, :, corner[0] : corner[0] + height, corner[1] : corner[1] + width]
-    np.copyto(np.moveaxis(inside, 0, -1), images)
-    return padded, corner
+    path = walk.positions, walk.taps, walk.first, walk.stride, walk.direction
+    if groups == 1:
+        return window_rows(images, *path)
+    return window_planes(np.moveaxis(images, -1, 0), groups, *path).swapaxes(1, 2)

@@ -141,3 +141,63 @@ def _window_rows(
                         source, _U(at), _U(stride * words), out, _U(to + begin * apart), _U(apart),
                         _U(end - begin), _U(words),
                     )  # fmt: skip
+
+
+def window_planes(
+    planes: NDArray[Any],
+    groups: int,
+    positions: tuple[int, int],
+    taps: tuple[int, int],
+    first: tuple[int, int],
+    stride: int,
+    tap: int,
+) -> NDArray[Any]:
+    """Windows of images (c, n, h, w), a matrix for each group of channels; parameters as in `window_rows`.
+
+    Returns (groups, taps down * taps across * c / groups, n * rows * cols).
+    """
+    channels, n = planes.shape[:2]
+    shape = (groups, taps[0] * taps[1] * (channels // groups), n * positions[0] * positions[1])
+    out = np.empty(shape, planes.dtype)
+    word = np.dtype(f"u{planes.itemsize}")
+    source = np.ascontiguousarray(planes).reshape(-1).view(word)
+    width = channels // groups
+    _window_planes(
+        source, planes.shape, width, positions, taps, first, stride, tap, out.reshape(-1).view(word)
+    )
+    return out
+
+
+@kernel(parallel=True)
+def _window_planes(
+    source: Any, shape: Any, group_width: int, positions: Any, taps: Any, first: Any, stride: int, tap: int,
+    out: Any,
+) -> None:  # fmt: skip
+    channels, n, height, width = shape
+    rows, cols = positions
+    size = n * rows * cols
+    for line in prange(channels * taps[0] * taps[1]):
+        group, rest = line // (group_width * taps[0] * taps[1]), line % (group_width * taps[0] * taps[1])
+        t, place = rest // group_width, rest % group_width
+        at, to = (group * group_width + place) * n * height * width, line * size
+        y, x = first[0] + tap * (t // taps[1]), first[1] + tap * (t % taps[1])
+        top, bottom = _inside(y, stride, height, rows)
+        left, right = _inside(x, stride, width, cols)
+        if stride == 1 and rows == height and cols == width:
+            # all images at once, moved by as much as the window is; what came from elsewhere goes below
+            shift = y * width + x
+            begin, end = min(max(0, -shift), size), max(min(size, size - shift), 0)
+            if begin < end:
+                copy_words(source, _U(at + begin + shift), out, _U(to + begin), _U(end - begin))
+        else:
+            step, inside = _U(stride), _U(right - left)
+            for image in range(n):
+                for r in range(top, bottom):
+                    start = _U(to + (image * rows + r) * cols + left)
+                    row = _U(max(at + (image * height + y + r * stride) * width + x + left * stride, 0))
+                    for s in range(inside):
+                        out[start + s] = source[row + s * step]
+        _blank(out, _U(to), _U(cols), _U(n * rows), _U(left))
+        _blank(out, _U(to + right), _U(cols), _U(n * rows), _U(cols - right))
+        _blank(out, _U(to), _U(rows * cols), _U(n), _U(top * cols))
+        _blank(out, _U(to + bottom * cols), _U(rows * cols), _U(n), _U((rows - bottom) * cols))
