@@ -281,12 +281,21 @@ def test_a_quick_run_measures_every_section(tmp_path: Path) -> None:
 def test_time_belongs_to_the_innermost_part() -> None:
     """A part that calls another does not count the other's time; what is in no part is the rest."""
     ticks = iter(range(100))
-    watch = shares.Stopwatch(lambda: float(next(ticks)))
+    watch = shares.Stopwatch(lambda: float(next(ticks)), tick=0.0)
     inner = watch.measured(lambda: None, shares.GEMM)
     watch.measured(inner, shares.PACKING)()
     assert watch.stop() == {shares.REST: 2.0, shares.PACKING: 2.0, shares.GEMM: 1.0}
     watch.restart()
     assert watch.stop() == {shares.REST: 1.0}
+
+
+def test_looking_at_the_clock_is_not_measured() -> None:
+    """A clock that takes a second to look at has measured nothing but itself."""
+    ticks = iter(range(10_000))
+    watch = shares.Stopwatch(lambda: float(next(ticks)))
+    watch.restart()
+    watch.measured(lambda: None, shares.GEMM)()
+    assert watch.stop() == {shares.REST: 0.0, shares.GEMM: 0.0}
 
 
 def test_parts_are_measured_and_left_as_they_were() -> None:

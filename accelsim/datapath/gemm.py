@@ -120,9 +120,12 @@ def odd_product(values: NDArray[np.float64], factor: float) -> NDArray[np.float6
 
 def combined_scale(a_scale: float, b_scale: float, storage: NumberFormat) -> float:
     """Product of two scales, its significand rounded to nearest even at the storage format's width."""
-    significand, exponent = math.frexp(a_scale * b_scale)
+    product = a_scale * b_scale
+    if not math.isfinite(product):
+        return product
+    significand, exponent = math.frexp(product)
     steps = 1 << storage.significand_bits
-    return math.ldexp(np.rint(significand * steps) / steps, exponent)
+    return math.ldexp(round(significand * steps) / steps, exponent)
 
 
 def _matrix(operand: Operand) -> Matrix:

@@ -39,8 +39,11 @@ class ActivityMeter:
     _totals: dict[tuple[str, str], _Totals] = field(default_factory=dict)
 
     def note(self, gemm: Gemm, plan: Plan, a: Operand, b: Operand) -> None:
-        """Count one GEMM's operands; a GEMM without products does nothing."""
-        self.note_matrices(gemm, plan, *(Matrix(each.array, number_format(each.format)) for each in (a, b)))
+        """Count one GEMM's operands, or those of each in a stack; a GEMM without products does nothing."""
+        stacks = [each.array if each.array.ndim == 3 else each.array[None] for each in (a, b)]
+        formats = number_format(a.format), number_format(b.format)
+        for left, right in zip(*stacks, strict=True):
+            self.note_matrices(gemm, plan, Matrix(left, formats[0]), Matrix(right, formats[1]))
 
     def note_matrices(self, gemm: Gemm, plan: Plan, a: Matrix, b: Matrix) -> None:
         """The same of operands whose formats are at hand."""

@@ -332,10 +332,9 @@ class ChipExecutor:
         if plan is None:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
-        observed = self.activity is not None and self._watched
         products = len(a.array) if a.array.ndim == 3 else 1
-        if a.array.ndim == 3 and (at_edge or observed or "stochastic" in plan.rounding):
-            # each of the products draws its own random bits, or is looked at alone
+        if a.array.ndim == 3 and (at_edge or "stochastic" in plan.rounding):
+            # each of the products draws its own random bits
             pairs = zip(a.array, b.array, strict=True)
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         if self.activity is not None and self._watched and not at_edge:
