@@ -270,6 +270,21 @@ def test_a_meter_adds_up_what_it_sees() -> None:
     assert row["measured_mac_aj"] == 8_000 + round(8_000 * Fraction("0.334"))
 
 
+def test_a_stack_is_measured_product_by_product() -> None:
+    """What a meter says of a stack is what it says of its products, shown one after another."""
+    draw = np.random.default_rng(3)
+    tensor = Tensor("t", 24, 4, "saved")
+    gemm = Gemm("conv", "forward", 2, 3, 4, "int4", "int4", tensor, tensor, tensor, 5)
+    plan = hand_plan(m=2, k=3, n=4, energy_aj_per_mac=1000)
+    a, b = (draw.integers(0, 3, shape).astype(np.uint8) for shape in ((5, 2, 3), (5, 3, 4)))
+    together, alone = ActivityMeter(load_chip("fp4_training")), ActivityMeter(load_chip("fp4_training"))
+    together.note(gemm, plan, Operand(a, "int4"), Operand(b, "int4"))
+    for left, right in zip(a, b, strict=True):
+        alone.note(gemm, plan, Operand(left, "int4"), Operand(right, "int4"))
+    assert together.rows(1) == alone.rows(1)
+    assert together.rows(1)[0]["products"] == 5 * 24
+
+
 def test_a_run_measures_its_operands(tmp_path: Path) -> None:
     """The record of a run holds one row a layer and phase with GEMMs; sums are those of the priced step."""
     record = train("fp4_training", write_workload(tmp_path), epochs=1, threads=1)
