@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accelsim.chip import Chip, load_chip
-from accelsim.cost import Grid, grid_record, load_grid
+from accelsim.cost import Grid, Kept, grid_record, load_grid
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
 from accelsim.numerics.formats import NumberFormat, number_format
@@ -22,7 +22,7 @@ from accelsim.record.probe import ProbeRecord
 from accelsim.report import Comparison, compare_records
 from accelsim.run import Progress, estimate, train
 from accelsim.run.gemm_report import GemmReport, gemm_report
-from accelsim.run.mapped import MappedGemm, map_gemms
+from accelsim.run.mapped import MappedGemm, kept_tensors, map_gemms
 from accelsim.run.matmul import MatmulResult, matmul
 from accelsim.workload import Workload, load_workload
 
@@ -30,6 +30,7 @@ __all__ = [
     "Chip",
     "Comparison",
     "GemmReport",
+    "Kept",
     "MappedGemm",
     "MatmulResult",
     "NumberFormat",
@@ -44,6 +45,7 @@ __all__ = [
     "draw_four_bits",
     "estimate",
     "gemm_report",
+    "kept_tensors",
     "load_chip",
     "load_recipe",
     "load_workload",

@@ -30,11 +30,14 @@ class Scratchpad(Part):
     """The on-chip memory of one core; ``bandwidth_bytes_per_cycle`` is of reads and writes together.
 
     ``ports`` and ``banks`` limit it further. ``multicast``: what several arrays need at the same time is
-    read once for all of them.
+    read once for all of them. ``residency``: ``streams`` keeps what one layer hands to the next, where it
+    fits; ``searched`` also what the best choice by the objective keeps from the forward pass for the
+    backward one (`accelsim.cost.residency`).
     """
 
     capacity_kib: int = Field(ge=1, le=2**30)
     multicast: bool = False
+    residency: Literal["streams", "searched"] = "streams"
     bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
     read_energy_pj_per_byte: PositiveQuantity
     write_energy_pj_per_byte: PositiveQuantity

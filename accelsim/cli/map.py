@@ -62,6 +62,8 @@ def command(
         return
     if layer is None:
         _show_all(mapped)
+        del options["phase"]
+        _show_kept(api.kept_tensors(chip, workload, **options))
     else:
         for each in mapped:
             _show(each)
@@ -87,6 +89,12 @@ def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
     ]
     header = ("layer", "phase", "M x K x N", "dataflow", "cut along", "tile", "cycles", "bound by", "MAC use")
     print_table((*header, "energy"), rows, right=(6, 8, 9))
+
+
+def _show_kept(kept: Sequence[api.Kept]) -> None:
+    if kept:
+        rows = [(each.name, f"{each.size_bytes:,}") for each in kept]
+        print_table(("kept on the chip", "bytes"), rows, right=(1,))
 
 
 def _phase(each: api.MappedGemm) -> str:

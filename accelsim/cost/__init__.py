@@ -16,6 +16,7 @@ from accelsim.cost.energy import Energy
 from accelsim.cost.grid import Grid, grid_record, load_grid
 from accelsim.cost.layer_cost import LayerCost, LayerTime
 from accelsim.cost.pricing import price_layer, price_step
+from accelsim.cost.residency import Kept, Residency, keep_resident
 from accelsim.cost.traffic import Traffic
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "GemmCost",
     "GemmCounts",
     "Grid",
+    "Kept",
     "LayerCost",
     "LayerTime",
+    "Residency",
     "Standing",
     "Traffic",
     "all_reduce_cost",
@@ -36,6 +39,7 @@ __all__ = [
     "energy_ratio",
     "gradient_bytes",
     "grid_record",
+    "keep_resident",
     "load_grid",
     "mac_energy_aj",
     "peak_memory",

@@ -91,7 +91,8 @@ def dram_traffic_by_residence(
     moved: dict[Residence, int] = {"parameter": 0, "saved": 0, "stream": 0, "input": 0}
     for work in works:
         for tensor, times in _uses(work, plans):
-            moved[tensor.residence] += ceil_div(times * dram_bytes(tensor, chip), 1)
+            if tensor.residence != "kept":
+                moved[tensor.residence] += ceil_div(times * dram_bytes(tensor, chip), 1)
     return moved
 
 

@@ -35,16 +35,16 @@ def price_step(works: Sequence[LayerWork], chip: Chip, plans: Mapping[Gemm, Plan
     ``plans`` holds the plan of each GEMM of ``works``. Layers run one after another, so a step takes the
     sum of their cycles and energies.
     """
-    pricer = _Pricer(chip)
+    pricer = Pricer(chip)
     return tuple(pricer.price(work, plans) for work in works)
 
 
 def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> LayerCost:
     """The cost of one layer in one phase of one mini-batch; ``plans`` holds the plan of each GEMM."""
-    return _Pricer(chip).price(work, plans)
+    return Pricer(chip).price(work, plans)
 
 
-class _Pricer:
+class Pricer:
     """Prices layers of one chip: what they share is worked out once, GEMMs of one plan are counted once."""
 
     def __init__(self, chip: Chip) -> None:

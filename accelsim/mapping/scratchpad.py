@@ -3,7 +3,8 @@
 The scratchpads of all cores act as one memory. A ``stream`` tensor (handed from one layer to the next)
 stays there if it fits into the first half; a layer frees its input as its output grows, so the two
 share that half. All other tensors (saved for the backward pass, parameters, the mini-batch) live in
-DRAM. The rule looks at one tensor alone, so its writer and all its readers agree on where it is.
+DRAM, unless `accelsim.cost.residency` keeps them. The rule looks at one tensor alone, so its writer and all
+its readers agree on where it is.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Scratchpads:
         0 for a tensor that is handed on inside the chip.
         """
         size_bytes = tensor.size_bytes
-        if tensor.residence == "stream" and size_bytes <= self.half_bytes:
+        if tensor.residence == "kept" or (tensor.residence == "stream" and size_bytes <= self.half_bytes):
             return 0
         return -(-size_bytes // self.burst_bytes) * self.burst_bytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from accelsim.network import Concat, EncoderDecoder, Leaf, Network, Residual
 from accelsim.numerics.block_formats import stored_bits
@@ -33,11 +33,15 @@ class MemoryNeed:
 
 @dataclass(frozen=True)
 class Program:
-    """One training step on one mini-batch."""
+    """One training step on one mini-batch.
+
+    ``inside``: by layer, the layers that close the branches it stands in.
+    """
 
     works: tuple[LayerWork, ...]
     rules: Mapping[str, SiteRules]
     memory: MemoryNeed
+    inside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def formats(self) -> dict[str, TensorFormats]:
@@ -83,7 +87,7 @@ def compile_program(workload: Workload, recipe: Recipe, batch: int | None = None
     forward = [_reading_input(work, readers) for work in forward]
     backward = [work for work in reversed(works) if work.phase != "forward"]
     memory = _memory(leaves, forward, formats, workload, batch)
-    return Program((*forward, *backward), rules, memory)
+    return Program((*forward, *backward), rules, memory, _closings(workload.network))
 
 
 def _trained_elements(leaf: Leaf) -> int:
@@ -174,6 +178,19 @@ def _branches(part: Residual | Concat | EncoderDecoder) -> dict[str, Network]:
     if isinstance(part, EncoderDecoder):
         return {f"{part.name}.source": part.encoder, f"{part.name}.target": part.decoder}
     return {f"{part.closing.site.name}.{i}": branch for i, branch in enumerate(part.branches)}
+
+
+def _closings(network: Network, around: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """By layer, the layers that close the branches around it, the outermost first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in network.parts:
+        if isinstance(part, Leaf):
+            found[part.site.name] = around
+            continue
+        inner = around if isinstance(part, EncoderDecoder) else (*around, part.closing.site.name)
+        for branch in _branches(part).values():
+            found |= _closings(branch, inner)
+    return found
 
 
 def _reading_input(work: LayerWork, readers: set[str]) -> LayerWork:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from accelsim.chip import Chip
-from accelsim.cost import GemmCost, LayerCost, price_layer
+from accelsim.cost import GemmCost, Kept, LayerCost, keep_resident, price_layer
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import PinFile, Plan
 from accelsim.mapping.tiling import plan_loads
@@ -73,6 +73,28 @@ def map_gemms(
         MappedGemm(wanted[gemm], gemm, plans[gemm], _alone(wanted[gemm], gemm, plans, chip))
         for gemm in chosen
     ]
+
+
+def kept_tensors(
+    chip: Chip | str | Path,
+    workload: Workload | str | Path,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    batch: int | None = None,
+    mapping: PinFile | str | Path | None = None,
+    objective: str = "latency",
+) -> tuple[Kept, ...]:
+    """What a step keeps in the scratchpads from the forward pass on; nothing unless the chip's file says so.
+
+    Raises `InputError` as `map_gemms` does.
+    """
+    chip, workload, recipe = resolve(chip, workload, recipe)
+    if chip.scratchpad.residency != "searched":
+        return ()
+    program = step_of(chip, workload.adjusted(batch=batch), recipe).program
+    planner = planner_for(chip, mapping, objective)
+    plans = planner.plans(program.gemms)
+    return keep_resident(program.works, plans, chip, planner.objective, program.inside).kept
 
 
 def _alone(kind: str, gemm: Gemm, plans: dict[Gemm, Plan], chip: Chip) -> LayerCost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +20,7 @@ from accelsim.cost import (
     dram_traffic_by_residence,
     gradient_bytes,
     grid_record,
+    keep_resident,
     load_grid,
     peak_memory,
     price_step,
@@ -115,6 +117,9 @@ def cost_of_step(planner: Planner, program: Program, chips: int = 1) -> dict[str
     mapping is not legal.
     """
     chip, plans = planner.chip, planner.plans(program.gemms)
+    if chip.scratchpad.residency == "searched":
+        step = keep_resident(program.works, plans, chip, planner.objective, program.inside)
+        program, plans = replace(program, works=step.works), step.plans
     costs = [*price_step(program.works, chip, plans)]
     if chips > 1 and chip.system is not None and gradient_bytes(program.works):
         costs.append(all_reduce_cost(program.works, chip, chip.system, chips))
