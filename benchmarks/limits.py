@@ -48,6 +48,7 @@ _LIMITS: tuple[tuple[str, str, str], ...] = (
     ),
     ("mapping", "", "Python objects, one for each layer and phase"),
     ("shares", "", "the rest of training: normalisation, im2col, optimiser and the loop in Python"),
+    ("portable", "stochastic", "the random stream's products of 64 bits, which SSE2 has no instruction for"),
     ("portable", "", "no dot-product instruction and vectors of four"),
 )
 

@@ -93,9 +93,11 @@ def nearest_integers(values: Any, layout: Any, places: Any, codes: Any) -> None:
 @kernel()
 def _with_32_bits(size: float, exponent: Any, scale: Any) -> Any:
     """floor(size / 2**(exponent - scale)); exponents as fields of a float64."""
-    units = np.floor(size * np.int64((scale - exponent) << 52).view(np.float64))
-    # below 2**52 the sum's low bits are the integer
-    return np.float64(units + 4503599627370496.0).view(np.int64) & _LOW_BITS
+    units = size * np.int64((scale - exponent) << 52).view(np.float64)
+    # below 2**51 the sum's low bits are the nearest integer: floor itself is a call on old machines
+    total = np.float64(units + 4503599627370496.0)
+    above = np.int64(np.float64(total - 4503599627370496.0) > units)
+    return (np.float64(total).view(np.int64) & _LOW_BITS) - above
 
 
 _SCALE = 2 * 1023 + 32

@@ -226,13 +226,13 @@ def integer_codes(values: F32, fmt: NumberFormat, step: float, low: int) -> Code
 def _integer_codes(values: Any, step: Any, low: int, high: int, mask: int, codes: Any) -> None:
     bottom, top = np.float32(low), np.float32(high)
     for i in prange(values.size):
-        whole = np.rint(values[i] / step)
-        if whole < bottom:
-            whole = bottom
-        elif whole > top:
-            whole = top
-        elif whole != whole:  # what a cast of NaN gives is the machine's choice, so it is made here
-            whole = np.float32(0.0)
+        steps = np.float32(values[i] / step)
+        # what a cast of NaN gives is the machine's choice, so it is made here
+        steps = steps if steps == steps else np.float32(0.0)
+        steps = bottom if steps < bottom else steps
+        steps = top if steps > top else steps
+        # adding 1.5 * 2**23 rounds to nearest even; rint itself is a call on old machines
+        whole = np.float32(np.float32(steps + np.float32(12582912.0)) - np.float32(12582912.0))
         codes[i] = np.uint8(np.int32(whole) & mask)
 
 
@@ -264,11 +264,11 @@ def radix4_codes(values: F32, exponent: int, *, odd: bool, ties_up: bool = True)
 @kernel(parallel=True)
 def _radix4_codes(values: Any, scale: Any, second_scale: Any, below: int, codes: Any) -> None:
     # 0.625 * 4**-3 is the first threshold: code 1. The bits of 0.625 * 4**-4 are those of code 0.
-    first = np.int64(np.float32(0.625 / 256).view(np.int32)) + below
+    first = _I(_I(np.float32(0.625 / 256).view(np.int32)) + _I(below))
     for i in prange(values.size):
-        word: Any = np.int64(np.float32(values[i] * scale * second_scale).view(np.int32))
-        magnitude = ((word & 0x7FFFFFFF) - first) >> 24
-        codes[i] = np.uint8(min(max(magnitude, 0), 7) | ((word >> 28) & 8))
+        word: Any = _I(np.float32(values[i] * scale * second_scale).view(np.int32))
+        magnitude = _I(_I(_I(word & _I(0x7FFFFFFF)) - first) >> _I(24))
+        codes[i] = np.uint8(_I(min(max(magnitude, _I(0)), _I(7))) | _I(_I(word >> _I(28)) & _I(8)))
 
 
 def largest_magnitude(values: F32) -> float:
