@@ -17,7 +17,7 @@ CASES = {
     "f32_sticky": (Accumulation(1, 64, "fp16"), "fp8_e4m3_ibm", "fp16"),
     "f64_exact": (Accumulation(4, 64, "dlfloat16"), "fp8_e4m3_ibm", "fp8_e4m3_ibm"),
     "f64_sticky": (Accumulation(2, 64, "fp8_e4m3fn"), "bf16", "bf16"),
-    "general": (Accumulation(1, 64, "fp16", rounding="toward_zero"), "int4", "int4"),
+    "general": (Accumulation(1, 64, "fp16", rounding="to_odd"), "int4", "int4"),
 }
 
 

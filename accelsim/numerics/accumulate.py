@@ -4,6 +4,7 @@ The rule, and with it the order of additions, is an `accumulation.Accumulation`.
 
 Kernels, tried in this order; each name is what a record reports:
 
+- ``fma``: a rounding at every add, by fused multiply-adds; its name ends as a method of `chain_tile`;
 - ``i8``, ``i16``: group sums by integer dot products of bytes or 16-bit words;
 - ``f32``: group sums in single precision;
 - ``f64``: group sums in double precision, which takes most formats and rules;
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT
+from accelsim.numerics.chain_product import choose_chain, multiply_chained
 from accelsim.numerics.double_kernel import accumulate_doubles, double_config
 from accelsim.numerics.double_tile import COLUMNS, ROWS, DoubleConfig
 from accelsim.numerics.formats import number_format
@@ -56,6 +58,11 @@ def multiply(
     # A narrow result wastes the columns of a tile; its transpose has the same bits and fills the tile.
     turned = n < min(m, _NARROW)
     left, right = (b.transposed(), a.transposed()) if turned else (a, b)
+    chain = choose_chain(rule, left, right)
+    if chain is not None:
+        singles = multiply_chained(rule, *chain, left, right)
+        singles = np.ascontiguousarray(singles.swapaxes(-1, -2)) if turned else singles
+        return singles.astype(rule.dtype, copy=False), f"fma_{chain[0].method}"
     choice = choose_tile(rule, left, right)
     if choice is not None:
         out = np.empty((*left.array.shape[:-1], right.array.shape[-1]), np.float32)
