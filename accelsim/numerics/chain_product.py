@@ -16,9 +16,9 @@ from accelsim.numerics.chain_tile import LARGEST_SUM, ChainConfig, chain_tile, f
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.format_record import NumberFormat
 from accelsim.numerics.format_rules import binade_power
+from accelsim.numerics.instructions import vector_width
 from accelsim.numerics.operand import Matrix, value_table
 from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, stack_of, steps_of
-from accelsim.numerics.tile_kernel import vector_width
 
 _SINGLE_BITS = 24
 _LOWEST = -126  # the exponent of single precision's smallest normal number

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from accelsim.numerics.instructions import multiplies_and_adds
 
 _F32 = ir.FloatType()
 _F64 = ir.DoubleType()
@@ -46,22 +46,14 @@ _UPWARD = 10  # rounds toward plus infinity and raises no exception
 _NEAREST, _TOWARD_ZERO, _FLUSH = 0x1F80, 0x7F80, 0xFF80  # control words of x86; all exceptions masked
 
 
-@cache
 def fused() -> bool:
     """Whether this machine multiplies and adds with one rounding in one instruction."""
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return True
-    return truncates()
+    return platform.machine().lower() in ("aarch64", "arm64") or truncates()
 
 
-@cache
 def truncates() -> bool:
-    """Whether this machine does so, and its control word of x86 sets how it rounds."""
-    try:
-        features = llvmlite.binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on every system
-        return False
-    return bool(features.get("fma"))
+    """Whether it does so, and its control word of x86 sets how it rounds."""
+    return multiplies_and_adds()
 
 
 @dataclass(frozen=True)

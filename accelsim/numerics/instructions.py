@@ -44,3 +44,9 @@ def _features() -> Mapping[str, bool]:
 def vector_width() -> int:
     """float32 elements in a vector register here."""
     return {"vnni": 16, "avx512": 16, "avx2": 8}.get(instruction_set(), 4)
+
+
+@cache
+def multiplies_and_adds() -> bool:
+    """Whether a multiplication and an addition with one rounding are one instruction of an x86."""
+    return bool(_features().get("fma")) and instruction_set() != "portable"
