@@ -43,23 +43,6 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Window:
-    """The images behind a convolution's forward GEMM, for arrays that slide kernels over them.
-
-    A row of A is a ``kernel`` x ``kernel`` window of a sample's (``rows_in``, ``cols_in``) image, moved by
-    ``stride``; there are ``rows_out`` x ``cols_out`` of them, and K is the taps times the channels.
-    """
-
-    samples: int
-    rows_in: int
-    cols_in: int
-    rows_out: int
-    cols_out: int
-    kernel: int
-    stride: int
-
-
-@dataclass(frozen=True)
 class Axis:
     """One axis of an image under a sliding window.
 
@@ -111,8 +94,8 @@ class Gemm:
 
     ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
     reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
-    ``window``: of a convolution's forward product; ``sliding``: of any product of a convolution.
-    ``part`` says which it is where a layer has several in a phase.
+    ``sliding``: the images behind A, of a product of a convolution. ``part`` says which it is where a layer
+    has several in a phase.
     """
 
     layer: str
@@ -126,7 +109,6 @@ class Gemm:
     b: Tensor
     out: Tensor
     groups: int = 1
-    window: Window | None = None
     part: str = ""
     sliding: Sliding | None = field(default=None, hash=False)
 

@@ -76,18 +76,19 @@ def test_macs_of_the_depthwise_workload() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18_imagenet", "fashion_depthwise", "alexnet_2012"])
 def test_windows_account_for_the_products_of_convolutions(name: str) -> None:
-    """Windows times samples are the rows of A, taps times channels are K; only forward GEMMs carry them."""
+    """A forward A has positions times samples rows, taps times channels columns, over the layer's images."""
     workload = load_workload(name)
     program = compile_program(workload, load_recipe("fp16_dlfloat"), batch=3)
     shapes = {leaf.site.name: leaf.site.input_shape for leaf in workload.network.leaves()}
-    seen = [gemm for gemm in program.gemms if gemm.window is not None]
-    assert {gemm.phase for gemm in seen} == {"forward"}
+    seen = [gemm for gemm in program.gemms if gemm.sliding is not None]
+    assert {gemm.phase for gemm in seen} == {"forward", "backward", "update"}
     for gemm in seen:
-        window = gemm.window
-        assert window is not None
-        assert gemm.m == 3 * window.rows_out * window.cols_out
-        assert gemm.groups * gemm.k == window.kernel**2 * shapes[gemm.layer][2]
-        assert (window.rows_in, window.cols_in) == shapes[gemm.layer][:2]
+        if gemm.sliding is None or gemm.phase != "forward":
+            continue
+        down, across = gemm.sliding.down, gemm.sliding.across
+        assert gemm.m == 3 * down.positions * across.positions
+        assert gemm.groups * gemm.k == down.taps * across.taps * shapes[gemm.layer][2]
+        assert (down.extent, across.extent) == shapes[gemm.layer][:2]
 
 
 def test_memory_of_a_tiny_network(tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ class Planner:
         return found
 
     def _nameless(self, gemm: Gemm) -> Gemm:
-        """The GEMM without what decides nothing: names, and windows where no row of them stays."""
+        """The GEMM without what decides nothing: names and, on most arrays, phase and images."""
         parts = (gemm.a, gemm.b, gemm.out)
         a, b, out = (Tensor("", each.elements, each.bits, each.residence) for each in parts)
-        window = gemm.window if "row_stationary" in self.chip.array.dataflows else None
-        sliding = None if self.chip.array.convolution == "im2col" else gemm.sliding
-        nameless = replace(gemm, layer="", phase="forward", part="", a=a, b=b, out=out)
-        return replace(nameless, window=window, sliding=sliding)
+        by_rows = "row_stationary" in self.chip.array.dataflows
+        phase = gemm.phase if by_rows else "forward"
+        sliding = gemm.sliding if by_rows or self.chip.array.convolution != "im2col" else None
+        return replace(gemm, layer="", phase=phase, part="", a=a, b=b, out=out, sliding=sliding)
 
     def _searched(self, gemm: Gemm) -> Plan:
         return plan_gemm(gemm, self.chip, self.objective)

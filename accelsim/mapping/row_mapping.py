@@ -66,13 +66,13 @@ class ConvolutionShape:
 
 def shape_of(gemm: Gemm) -> ConvolutionShape:
     """The convolution behind a forward GEMM; any other product is one of 1 x 1 kernels on 1 x 1 images."""
-    window = gemm.window
-    if window is None:
+    sliding = gemm.sliding
+    if sliding is None:
         return ConvolutionShape(gemm.m, gemm.groups, gemm.n, gemm.k, 1, 1, 1, 1, 1, 1)
-    channels = gemm.k // window.kernel**2
+    down, across = sliding.down, sliding.across
     return ConvolutionShape(
-        window.samples, gemm.groups, gemm.n, channels, window.kernel, window.stride,
-        window.rows_in, window.cols_in, window.rows_out, window.cols_out,
+        sliding.samples, gemm.groups, gemm.n, sliding.channels, down.taps, down.stride,
+        down.extent, across.extent, down.positions, across.positions,
     )  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def runs_by_rows(gemm: Gemm, chip: Chip) -> bool:
     if "row_stationary" not in array.dataflows:
         return False
     if len(array.dataflows) > 1:
-        return gemm.window is not None and gemm.window.kernel <= array.rows
+        return gemm.phase == "forward" and gemm.sliding is not None and gemm.sliding.down.taps <= array.rows
     if gemm.phase != "forward":
         raise InputError(
             f"layer '{gemm.layer}' ({gemm.phase}): row_stationary runs forward products alone; add another "

@@ -19,7 +19,7 @@ from accelsim.network.windows import (
     residues,
     ungrouped,
 )
-from accelsim.operations import Axis, Gemm, Sliding, TensorFormats, Window
+from accelsim.operations import Axis, Gemm, Sliding, TensorFormats
 
 
 class Conv2d(MatrixLayer):
@@ -85,7 +85,6 @@ class Conv2d(MatrixLayer):
 
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         rows, cols, channels = self.output_shape(site)
-        height, width, _ = site.input_shape
         return Gemm(
             site.name, "forward", batch * rows * cols, self.fan_in(site), channels // self.groups,
             formats.activation, formats.weight,
@@ -93,7 +92,6 @@ class Conv2d(MatrixLayer):
             tensor(site, "weight codes", self.fan_in(site) * channels, formats.weight, "parameter"),
             tensor(site, "y", batch * rows * cols * channels, formats.storage, "stream"),
             self.groups,
-            Window(batch, height, width, rows, cols, self.kernel, self.stride),
             sliding=self._sliding(site, batch, "m"),
         )  # fmt: skip
 
