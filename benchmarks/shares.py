@@ -25,6 +25,7 @@ OTHERS, MOST_OTHERS = "all but products, packing and quantisers", 20.0
 _MAKERS = (
     ("accelsim.numerics.tile_product._tiled_kernel", GEMM),
     ("accelsim.numerics.integer_product._blocked_kernel", GEMM),
+    ("accelsim.numerics.chain_product._chained_kernel", GEMM),
     ("accelsim.numerics.double_kernel._multiply_kernel", GEMM),
 )
 """Functions that return a compiled kernel."""
@@ -36,6 +37,8 @@ _FUNCTIONS = (
     ("accelsim.datapath.edge.multiply_blocks", GEMM),
     ("accelsim.numerics.tile_product.pack_panels", PACKING),
     ("accelsim.numerics.integer_product.pack_words", PACKING),
+    ("accelsim.numerics.chain_product.pack_panels", PACKING),
+    ("accelsim.numerics.chain_product._singles", PACKING),
     ("accelsim.numerics.accumulate._packed", PACKING),
     ("accelsim.datapath.gemm.stored_sums", QUANTISERS),
     ("accelsim.run.chip_executor.cast", QUANTISERS),

@@ -100,7 +100,12 @@ def test_stopped_run_resumes_to_the_same_weights(workload: str) -> None:
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
     checkpoint = Path("broken/fp4_training/checkpoint.npz")
     deadline = time.monotonic() + 120

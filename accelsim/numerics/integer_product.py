@@ -30,9 +30,9 @@ _PACKED_WORDS = 1 << 15  # of a, in a second-level cache
 @lru_cache(maxsize=4096)
 def _prepared(
     rule: Accumulation, tile: TileConfig, m: int, k: int, threads: int
-) -> tuple[tuple[int, ...], Any]:
+) -> tuple[tuple[int, ...], tuple[int, int]]:
     """How a product is cut (words, words per group, groups per chunk, words per block, rows per part), and
-    the kernel that runs it so."""
+    what `_blocked_kernel` runs it so."""
     side = PER_WORD[tile.carrier]
     per_group = rule.lanes // side
     turn = next(turn for turn in (4, 2, 1) if per_group % turn == 0)
@@ -45,8 +45,8 @@ def _prepared(
     fit = max(1, _PACKED_WORDS // (block * tile.rows))
     rows = min(fit, -(-m // (tile.rows * threads))) * tile.rows
     # the lanes are no matter of compilation here
-    run = _blocked_kernel(replace(tile, lanes=0).pack(), -turn if whole else turn)
-    return (words, per_group, per_chunk, block, rows), run
+    compiled = replace(tile, lanes=0).pack(), -turn if whole else turn
+    return (words, per_group, per_chunk, block, rows), compiled
 
 
 def multiply_integers(
@@ -55,7 +55,7 @@ def multiply_integers(
     """Multiply codes into ``out`` (C-contiguous, whatever it holds); false if the accumulator would have
     overflowed (``out`` is then void)."""
     (*_, m, k), stack, n = a.array.shape, stack_of(a.array), out.shape[-1]
-    cut, run = _prepared(rule, tile, m, k, get_num_threads())
+    cut, compiled = _prepared(rule, tile, m, k, get_num_threads())
     words, per_group, _, block, rows = cut
     offset = int(largest_integer(a.format)) if tile.corrected else 0
     blocks, groups, count = -(-words // block), -(-words // per_group), -(-n // tile.cols)
@@ -69,7 +69,7 @@ def multiply_integers(
     )  # fmt: skip
     unit = a.format.unit * b.format.unit
     peaks = np.zeros(stack * -(-m // rows) * tile.width, np.float32)
-    run(tiles, panels, start, cut, np.float32(unit), peaks, out.reshape(stack, m, n))
+    _blocked_kernel(*compiled)(tiles, panels, start, cut, np.float32(unit), peaks, out.reshape(stack, m, n))
     return not tile.watched or float(peaks.max()) * unit <= number_format(tile.rounding).max_value
 
 
