@@ -56,6 +56,7 @@ SUMS_ALLOWED = {
     ("accelsim/run/probed_executor.py", "_note_error"): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probing.py", "_compared"): "a figure for the reader; no bit of a result follows",
     ("accelsim/run/probing.py", "probe"): "adds multiply-accumulates, which are integers",
+    ("accelsim/run/host_threads.py", "use_threads"): "adds multiply-accumulates, which are integers",
     ("accelsim/datapath/wide_sum.py", "exact_sums"): "adds multiples of one unit below 2**53, exactly",
     ("accelsim/run/recording.py", "cost_of_step"): "adds cycles and attojoules, which are integers",
     ("accelsim/datapath/activity.py", "observe"): "counts products, which are integers",

@@ -38,7 +38,7 @@ threads_option = click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Threads of this computer to use (all by default); results do not depend on it.",
+    help="Threads of this computer to use (default: all, or one for short products); results do not change.",
 )
 mapping_option = click.option(
     "--mapping", metavar="FILE", help="Pinned mappings of CHIP (YAML; see accelsim map --pin)."

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from accelsim.chip import Chip
 from accelsim.errors import InputError
 from accelsim.mapping import Planner
-from accelsim.numerics.compiled import set_threads
 from accelsim.numerics.random_bits import stream_key, uniform
 from accelsim.operations import Phase
 from accelsim.program import Program, compile_program
@@ -23,6 +22,7 @@ from accelsim.recipe import Recipe
 from accelsim.record.probe import AgreementRecord, OperandRecord, ProbeRecord, ProbeStep, ProductRecord
 from accelsim.run.estimating import require_a_batch, require_same_storage, resolve
 from accelsim.run.float_executor import FloatExecutor, Trace
+from accelsim.run.host_threads import use_threads
 from accelsim.run.probed_executor import ProbedExecutor, ProductNote
 from accelsim.run.recording import cost_of_step, input_file, versions
 from accelsim.run.state import initial_state
@@ -70,7 +70,7 @@ def probe(
     program = compile_program(workload, recipe)
     planner = Planner(chip)
     cost = cost_of_step(planner, program)
-    used = set_threads(threads)
+    used = use_threads(threads, program)
     batches, samples = _batches(workload, data, recipe)
     with np.errstate(all="ignore"):  # overflow and NaN are values of the modelled chip
         found = _Probe(planner, workload, recipe, program).run(batches, steps, progress)

@@ -47,7 +47,8 @@ def train(
     recipe: default the chip's own. seed, epochs, batch: default the workload's.
     mapping: pinned mappings; objective: by which the others are chosen. Both may change bits.
     chips: that share each mini-batch (`accelsim.run.step.shared_gradients`); default as the chip's file says.
-    threads: of the simulation; never changes a bit. progress: called after every step.
+    threads: of the simulation (`accelsim.run.host_threads`); never changes a bit. progress: called after
+        every step.
     checkpoint: a file written after every epoch; with ``resume`` the run goes on from it, and ends
         with the same bits as a run that was never stopped.
 
@@ -58,7 +59,7 @@ def train(
         run.
     """
     # the compiler is loaded here, so that estimates and checks do not pay for it
-    from accelsim.numerics.compiled import set_threads
+    from accelsim.run.host_threads import use_threads
     from accelsim.run.loop import TrainingRun
 
     chip, workload, recipe = resolve(chip, workload, recipe)
@@ -70,7 +71,7 @@ def train(
     program = compile_program(workload, recipe, shared.batch)
     planner = planner_for(chip, mapping, objective)
     cost = cost_of_step(planner, program, shared.chips)
-    used = set_threads(threads)
+    used = use_threads(threads, program)
     identity = _identity(planner, workload, recipe, dataset, shared.chips)
     state = initial_state(workload) if not resume else load_checkpoint(_required(checkpoint), identity)
     # overflow and NaN are values of the modelled chip: a run that diverges says so in its losses
