@@ -27,7 +27,7 @@ SECTIONS = {
     "portable": "Portable kernels (no AVX), CPU time of one thread",
     "mapping": "Mappings of a whole training step, CPU time",
     "peers": "The same work by other packages, CPU time of one thread",
-    "training": "Training, all threads, time on the clock",
+    "training": "Training, time on the clock",
     "shares": "Where the CPU time of training goes, one thread",
 }
 QUICK_WARNING = " (a quick run: at these tiny sizes neither times nor verdicts mean anything)"
