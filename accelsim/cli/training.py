@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from accelsim.workload import Workload
 
 # Host time per simulated multiply-accumulate of a training step, all bookkeeping included: where products
-# are added in groups, and where each is rounded. Measured on two cores of a 2021 server with the shipped
+# are added in groups, and where each is rounded. Measured on a server of 2021 with the shipped
 # workloads; only for the sentence "about N minutes".
-_HOST_NS_PER_MAC_GROUPED = 0.2
-_HOST_NS_PER_MAC_CHAINED = 0.4
+_HOST_NS_PER_MAC_GROUPED = 0.15
+_HOST_NS_PER_MAC_CHAINED = 0.2
 
 
 @dataclass(frozen=True)
