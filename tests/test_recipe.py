@@ -10,7 +10,7 @@ import accelsim
 from accelsim.errors import InputError
 from accelsim.network import AveragePool, BatchNorm, Conv2d, Layer, Leaf, Linear, Relu, Sequence, Site
 from accelsim.operations import TensorFormats
-from accelsim.program.formats import layer_formats
+from accelsim.program.formats import site_rules
 from accelsim.recipe import Recipe, load_recipe
 from accelsim.storage import resource_dir, shipped
 
@@ -42,8 +42,8 @@ def test_a_shipped_recipe_loads_under_its_own_name(name: str) -> None:
 def test_the_16_bit_recipe_is_a_configuration() -> None:
     """A quantised layer and a high-precision one have the same formats: there is one road, not two."""
     recipe = load_recipe("fp16_dlfloat")
-    assert recipe.low_formats(nonnegative=True) == recipe.low_formats(nonnegative=False) == WIDE
-    assert recipe.high_formats() == WIDE
+    low = [recipe.rules((), (), 0.0, nonnegative=each).formats for each in (True, False)]
+    assert [*low, recipe.wide_rules().formats] == [WIDE, WIDE, WIDE]
 
 
 MISTAKES = [
@@ -326,8 +326,8 @@ def formats_of(recipe: Recipe, *layers: Layer) -> list[TensorFormats]:
     for number, layer in enumerate(layers):
         site = Site(f"layer{number}", sequence.output_shape, sequence.output_nonnegative)
         sequence = Sequence((*sequence.parts, Leaf(layer, site)), (8, 8, 4), False)
-    found = layer_formats(list(sequence.leaves()), recipe)
-    return [found[leaf.site.name] for leaf in sequence.leaves() if leaf.layer.has_gemm]
+    found = site_rules(list(sequence.leaves()), recipe)
+    return [found[leaf.site.name].formats for leaf in sequence.leaves() if leaf.layer.has_gemm]
 
 
 def layers(**precision: str) -> list[Layer]:
@@ -393,7 +393,7 @@ def test_a_transform_needs_blocks_on_both_operands(tmp_path: Path) -> None:
     path.write_text(text.replace(old, mixed).replace("first, last, depthwise", ""), encoding="utf-8")
     leaf = Leaf(Linear(features=3), Site("fc", (16,)))
     with pytest.raises(InputError, match=r"mixed.yaml: 'hadamard' needs .* 'fc' takes activations in int4"):
-        layer_formats([leaf], load_recipe(path))
+        site_rules([leaf], load_recipe(path))
 
 
 def test_only_layer_is_first_and_last() -> None:
@@ -403,8 +403,8 @@ def test_only_layer_is_first_and_last() -> None:
 
 def test_layers_of_the_vector_unit_work_in_storage() -> None:
     """A layer without GEMMs never counts as first or last."""
-    formats = layer_formats([Leaf(Relu(), Site("relu", (4,)))], load_recipe("fp16_ieee"))
-    assert (formats["relu"].storage, formats["relu"].master) == ("fp16", "fp32")
+    formats = site_rules([Leaf(Relu(), Site("relu", (4,)))], load_recipe("fp16_ieee"))["relu"].formats
+    assert (formats.storage, formats.master) == ("fp16", "fp32")
 
 
 def test_recipe_that_a_chip_cannot_execute_is_refused_with_the_reason() -> None:

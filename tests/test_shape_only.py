@@ -27,7 +27,7 @@ def test_a_shape_is_all_an_estimate_needs(tmp_path: Path) -> None:
     """Shapes, classes and steps come from the key, and the record says that there was no data."""
     path = written(tmp_path, HEAD + IMAGES + NETWORK)
     workload = load_workload(path)
-    assert (workload.input_shape, workload.input_tokens) == ((32, 32, 3), None)
+    assert (workload.input_shape, workload.data.tokens) == ((32, 32, 3), None)
     assert (workload.classes, workload.output_shape) == (100, (100,))
     record = accelsim.estimate("fp4_training", path)
     assert record.dataset is None

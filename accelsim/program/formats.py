@@ -6,13 +6,7 @@ from fnmatch import fnmatchcase
 
 from accelsim.errors import InputError, unknown
 from accelsim.network import ArrayLayer, Conv2d, Leaf
-from accelsim.operations import TensorFormats
 from accelsim.recipe import Recipe, SiteRules
-
-
-def layer_formats(leaves: list[Leaf], recipe: Recipe) -> dict[str, TensorFormats]:
-    """Formats of every site of every layer, by the site's name."""
-    return {name: rules.formats for name, rules in site_rules(leaves, recipe).items()}
 
 
 def site_rules(leaves: list[Leaf], recipe: Recipe) -> dict[str, SiteRules]:

@@ -127,18 +127,10 @@ class Recipe(Keys):
         """The file's name."""
         return self._source_name
 
-    def low_formats(self, *, nonnegative: bool) -> TensorFormats:
-        """Formats of a quantised layer; a nonnegative input gets the unsigned format."""
-        return self.rules((), (), 0.0, nonnegative=nonnegative).formats
-
-    def high_formats(self) -> TensorFormats:
-        """Formats of a layer kept in high precision."""
-        return self.wide_rules().formats
-
     def rules(
         self, names: Collection[str], kinds: Collection[str], depth: float, *, nonnegative: bool
     ) -> SiteRules:
-        """The rules of a quantised site; later overrides win.
+        """The rules of a quantised site; later overrides win, a nonnegative input gets the unsigned format.
 
         ``names``: of the site and its layer; ``kinds``: all words of `SiteKind` that fit; ``depth``: 0
         (first) to 1 (last layer with weights).

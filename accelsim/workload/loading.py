@@ -47,11 +47,6 @@ class Workload:
         return self.data.input_shape
 
     @property
-    def input_tokens(self) -> int | None:
-        """How many token ids there are; None for samples that are numbers."""
-        return self.data.tokens
-
-    @property
     def classes(self) -> int:
         """Number of classes a label may be."""
         return self.data.classes
