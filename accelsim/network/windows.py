@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from accelsim.network.executor import Array
+from accelsim.numerics.window_walk import Walk
 
 
 @dataclass(frozen=True)
@@ -101,26 +102,11 @@ def ungrouped(stack: Array) -> Array:
     return stack.transpose(1, 0, 2).reshape(rows, groups * width)
 
 
-@dataclass(frozen=True)
-class Walk:
-    """Where windows look: window i of an axis at ``first + i * stride + direction * j`` for its taps j.
-
-    ``positions``, ``taps``, ``first``: (down, across); ``direction``: 1, or -1.
-    """
-
-    positions: tuple[int, int]
-    taps: tuple[int, int]
-    first: tuple[int, int]
-    stride: int
-    direction: int
-
-
 def _windows(images: Array, walk: Walk, groups: int) -> Array:
     """Windows of images (n, h, w, c) as a matrix, or a stack like that of `grouped`."""
     # the compiler is loaded here, so that what only reads a workload does not pay for it
     from accelsim.numerics.window_kernels import window_planes, window_rows
 
-    path = walk.positions, walk.taps, walk.first, walk.stride, walk.direction
     if groups == 1:
-        return window_rows(images, *path)
-    return window_planes(np.moveaxis(images, -1, 0), groups, *path).swapaxes(1, 2)
+        return window_rows(images, walk)
+    return window_planes(np.moveaxis(images, -1, 0), groups, walk).swapaxes(1, 2)

@@ -1,7 +1,6 @@
 """Kernels that copy windows of images: an element is a few words of memory, whatever they stand for.
 
-Along an axis, window ``i`` looks at ``first + i * stride + tap * j`` for its taps j (``tap`` is 1, or -1
-where the taps are walked backwards). What lies outside of the image is zero.
+A `Walk` says where windows look. What lies outside of the image is zero.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from numba.extending import intrinsic, register_jitable
 from numpy.typing import NDArray
 
 from accelsim.numerics.compiled import kernel
+from accelsim.numerics.window_walk import Walk
 
 _U = np.uintp  # an index that cannot be below zero costs nothing to check
 
@@ -78,45 +78,29 @@ def _spaced(
             copy_words(source, at + i * step, target, to + i * apart, words)
 
 
-def window_rows(
-    images: NDArray[Any],
-    positions: tuple[int, int],
-    taps: tuple[int, int],
-    first: tuple[int, int],
-    stride: int,
-    tap: int,
-) -> NDArray[Any]:
-    """Windows of images (n, h, w, c) as rows (n * rows * cols, taps down * taps across * c).
-
-    ``positions``: (rows, cols), ``taps``, ``first``: (down, across), the last in positions of the image.
-    """
-    n, height, width, channels = images.shape
-    out = np.empty((n * positions[0] * positions[1], taps[0] * taps[1] * channels), images.dtype)
+def window_rows(images: NDArray[Any], walk: Walk) -> NDArray[Any]:
+    """Windows of images (n, h, w, c) as rows (n * rows * cols, taps down * taps across * c)."""
+    (n, height, width, channels), (rows, cols), (down, across) = images.shape, walk.positions, walk.taps
+    out = np.empty((n * rows * cols, down * across * channels), images.dtype)
     size = channels * images.itemsize
     word = next(word for word in (np.uint64, np.uint32, np.uint8) if size % np.dtype(word).itemsize == 0)
     source = np.ascontiguousarray(images).reshape(-1).view(word)
     shape = n, height, width, size // np.dtype(word).itemsize
-    _window_rows(source, shape, positions, taps, first, stride, tap, out.reshape(-1).view(word))
+    _window_rows(source, shape, tuple(walk), out.reshape(-1).view(word))
     return out
 
 
 @kernel(parallel=True)
-def _window_rows(
-    source: Any, shape: Any, positions: Any, taps: Any, first: Any, stride: int, tap: int, out: Any
-) -> None:
-    """Images (n, h, w, words), flat, to (n, rows, cols, taps down, taps across, words), flat.
-
-    ``shape``: (n, h, w, words); ``positions``, ``taps``, ``first``: (down, across).
-    """
+def _window_rows(source: Any, shape: Any, walk: Any, out: Any) -> None:
+    """Images (n, h, w, words), ``shape``, flat, to (n, rows, cols, taps down, taps across, words), flat."""
     n, height, width, words = shape
-    rows, cols = positions
-    down, across = taps
+    (rows, cols), (down, across), first, stride, direction = walk
     apart = down * across * words
     for line in prange(n * rows):
         image, r = line // rows, line % rows
         for p in range(down):
-            y = first[0] + r * stride + tap * p
-            if tap == 1 and words > 4 and 0 <= y < height:
+            y = first[0] + r * stride + direction * p
+            if direction == 1 and words > 4 and 0 <= y < height:
                 row = (image * height + y) * width
                 for s in range(cols):
                     x = first[1] + s * stride
@@ -129,13 +113,13 @@ def _window_rows(
                         copy_words(source, _U(at), out, _U(to), _U((end - begin) * words))
                 continue
             for q in range(across):
-                begin, end = _inside(first[1] + tap * q, stride, width, cols)
+                begin, end = _inside(first[1] + direction * q, stride, width, cols)
                 if not 0 <= y < height:
                     end = begin
                 to = line * cols * apart + (p * across + q) * words
                 _blank(out, _U(to), _U(apart), _U(begin), _U(words))
                 _blank(out, _U(to + end * apart), _U(apart), _U(cols - end), _U(words))
-                at = ((image * height + y) * width + first[1] + begin * stride + tap * q) * words
+                at = ((image * height + y) * width + first[1] + begin * stride + direction * q) * words
                 if begin < end:
                     _spaced(
                         source, _U(at), _U(stride * words), out, _U(to + begin * apart), _U(apart),
@@ -143,44 +127,31 @@ def _window_rows(
                     )  # fmt: skip
 
 
-def window_planes(
-    planes: NDArray[Any],
-    groups: int,
-    positions: tuple[int, int],
-    taps: tuple[int, int],
-    first: tuple[int, int],
-    stride: int,
-    tap: int,
-) -> NDArray[Any]:
-    """Windows of images (c, n, h, w), a matrix for each group of channels; parameters as in `window_rows`.
+def window_planes(planes: NDArray[Any], groups: int, walk: Walk) -> NDArray[Any]:
+    """Windows of images (c, n, h, w), a matrix for each group of channels.
 
     Returns (groups, taps down * taps across * c / groups, n * rows * cols).
     """
-    channels, n = planes.shape[:2]
-    shape = (groups, taps[0] * taps[1] * (channels // groups), n * positions[0] * positions[1])
-    out = np.empty(shape, planes.dtype)
+    (channels, n), (rows, cols), (down, across) = planes.shape[:2], walk.positions, walk.taps
+    width = channels // groups
+    out = np.empty((groups, down * across * width, n * rows * cols), planes.dtype)
     word = np.dtype(f"u{planes.itemsize}")
     source = np.ascontiguousarray(planes).reshape(-1).view(word)
-    width = channels // groups
-    _window_planes(
-        source, planes.shape, width, positions, taps, first, stride, tap, out.reshape(-1).view(word)
-    )
+    _window_planes(source, planes.shape, width, tuple(walk), out.reshape(-1).view(word))
     return out
 
 
 @kernel(parallel=True)
-def _window_planes(
-    source: Any, shape: Any, group_width: int, positions: Any, taps: Any, first: Any, stride: int, tap: int,
-    out: Any,
-) -> None:  # fmt: skip
+def _window_planes(source: Any, shape: Any, group_width: int, walk: Any, out: Any) -> None:
     channels, n, height, width = shape
-    rows, cols = positions
+    (rows, cols), (down, across), first, stride, direction = walk
+    taps = down * across
     size = n * rows * cols
-    for line in prange(channels * taps[0] * taps[1]):
-        group, rest = line // (group_width * taps[0] * taps[1]), line % (group_width * taps[0] * taps[1])
+    for line in prange(channels * taps):
+        group, rest = line // (group_width * taps), line % (group_width * taps)
         t, place = rest // group_width, rest % group_width
         at, to = (group * group_width + place) * n * height * width, line * size
-        y, x = first[0] + tap * (t // taps[1]), first[1] + tap * (t % taps[1])
+        y, x = first[0] + direction * (t // across), first[1] + direction * (t % across)
         top, bottom = _inside(y, stride, height, rows)
         left, right = _inside(x, stride, width, cols)
         if stride == 1 and rows == height and cols == width:
