@@ -20,6 +20,7 @@ from accelsim.mapping.row_stationary import (
     moved_aj,
     placements,
     sample_blocks,
+    shares,
     useful,
 )
 from accelsim.record import LayerRecord
@@ -34,15 +35,15 @@ CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 def shape(**changes: int) -> ConvolutionShape:
     """A small convolution: 3 samples, 6 filters of 4 channels, 3 x 3, 5 x 7 outputs."""
     sizes = {
-        "samples": 3, "groups": 1, "filters": 6, "channels": 4, "kernel": 3, "stride": 1, "rows_in": 7,
-        "cols_in": 9, "rows_out": 5, "cols_out": 7,
+        "samples": 3, "groups": 1, "filters": 6, "channels": 4, "kernel": 3, "taps": 3, "stride": 1,
+        "step": 1, "rows_in": 7, "cols_in": 9, "rows_out": 5, "cols_out": 7,
     }  # fmt: skip
     return ConvolutionShape(**(sizes | changes))
 
 
-def eyeriss() -> tuple[Chip, LocalStore, Mode]:
-    """The shipped chip, what its PEs hold, and its only mode."""
-    chip = load_chip("eyeriss_rows")
+def eyeriss(name: str = "eyeriss_rows") -> tuple[Chip, LocalStore, Mode]:
+    """A shipped chip, what its PEs hold, and its only mode."""
+    chip = load_chip(name)
     assert chip.array.local_store is not None
     return chip, chip.array.local_store, chip.array.modes[0]
 
@@ -76,18 +77,20 @@ def test_sets_fit_on_the_array_without_sharing_a_pe(kernel: int) -> None:
 def test_cycles_equal_passes_written_out() -> None:
     """Every mapping of a small layer, pass by pass: computing, waiting for sums, loading filters."""
     chip, store, mode = eyeriss()
-    one = shape(groups=2)
+    one = shape(groups=2, taps=2, cols_out=8)
     for mapping in mappings(one, chip, store, mode, placements(one, 12, 14)):
         computing = waiting = loaded = passes = 0
+        at_once = mapping.channels * mapping.channel_sets
         for _group in range(one.groups):
             for first in range(0, one.samples, mapping.block_samples):
-                for _strip in range(0, one.rows_out, mapping.strip):
+                for row in range(0, one.rows_out, mapping.strip):
                     loaded += one.weights
+                    rows = min(mapping.strip, one.rows_out - row)
                     for _sample in range(first, min(first + mapping.block_samples, one.samples)):
                         for _filter in range(0, one.filters, mapping.filters * mapping.sets):
-                            for _channel in range(0, one.channels, mapping.channels):
-                                busy = mapping.filters * mapping.channels * one.kernel * one.cols_out
-                                sums = mapping.filters * mapping.sets * mapping.strip * one.cols_out
+                            for _channel in range(0, one.channels, at_once):
+                                busy = mapping.filters * mapping.channels * one.taps * one.cols_out
+                                sums = mapping.filters * mapping.sets * rows * one.cols_out
                                 computing += busy
                                 waiting += max(-(-sums // store.sum_words_per_cycle) - busy, 0)
                                 passes += 1
@@ -104,34 +107,62 @@ def test_a_kernel_that_is_too_high_is_refused() -> None:
 
 
 def test_published_mapping_of_alexnet_is_found() -> None:
-    """The search finds what the chip's designers list for conv1 to conv3 (JSSC 2017, Table III)."""
-    layers = row_stationary_layers(load_workload("alexnet_2012").adjusted(batch=4), load_chip("eyeriss"))
+    """With its banks the search finds what the designers list for conv1 and conv5 (JSSC 2017, Table III)."""
+    workload = load_workload("alexnet_2012").adjusted(batch=4)
+    layers = row_stationary_layers(workload, load_chip("eyeriss_banks"), ("conv1", "conv5"))
     found = [
-        (m.block_filters, m.block_samples, m.strip, m.filters, m.channels, m.sets)
-        for m in (layer.mapping for layer in layers[:3])
+        (m.block_filters, m.block_samples, m.strip, m.filters, m.channels, m.channel_sets, m.sets)
+        for m in (layer.mapping for layer in layers)
     ]
-    assert found == [(96, 1, 7, 16, 1, 2), (64, 1, 27, 16, 2, 1), (64, 4, 13, 16, 4, 4)]
+    assert found == [(96, 1, 7, 16, 1, 1, 2), (64, 4, 13, 16, 3, 2, 2)]
 
 
-def test_the_mapping_fits_and_none_costs_less() -> None:
-    """Sums and inputs of its block fit into the buffer; every other mapping takes at least the energy."""
-    chip, store, mode = eyeriss()
+@pytest.mark.parametrize("name", ["eyeriss_rows", "eyeriss_banks"])
+def test_the_mapping_fits_and_none_costs_less(name: str) -> None:
+    """Sums and inputs of its block fit into the buffer's banks; every other mapping takes more energy."""
+    chip, store, mode = eyeriss(name)
     one = shape(samples=4, filters=64, channels=16, rows_in=15, cols_in=15, rows_out=13, cols_out=13)
     best = choose(one, chip, store, mode)
-    buffer_words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+    banks = chip.scratchpad.banks.count if chip.scratchpad.banks else words
     for mapping in mappings(one, chip, store, mode, placements(one, 12, 14)):
-        inputs = mapping.channels * mapping.rows_in * one.cols_in
+        inputs = mapping.channels * mapping.channel_sets * mapping.rows_in * one.cols_read
         sums = mapping.block_filters * mapping.strip * one.cols_out
-        assert mapping.block_samples * (inputs + sums) <= buffer_words
+        held_banks = [math.ceil(mapping.block_samples * each * banks / words) for each in (inputs, sums)]
+        assert sum(held_banks) <= banks
         assert mapping.channels * mapping.filters * one.kernel <= store.filter_words
         assert moved_aj(best, chip) <= moved_aj(mapping, chip)
+
+
+def test_sets_are_shared_out_to_filters_and_channels() -> None:
+    """Every share of the sets fits, and each other one has no more of either than one of them."""
+    for sets, filters, channels in ((12, 12, 12), (12, 3, 2), (5, 9, 9), (1, 4, 4)):
+        found = shares(sets, filters, channels)
+        for one in range(1, min(sets, channels) + 1):
+            wanted = min(sets // one, filters)
+            assert any(mine >= wanted and other >= one and mine * other <= sets for mine, other in found)
+
+
+def test_channel_sets_spare_rounds_and_buffer_accesses() -> None:
+    """Two sets on channels of the same filters: half the rounds, half the sums that wait, the same MACs."""
+    one, common = shape(channels=8), {"strip": 5, "sets": 1, "filters": 2, "channels": 2}
+    blocks = {"block_samples": 1, "block_filters": 2}
+    alone, together = (
+        RowMapping(shape=one, store=eyeriss()[1], **common, **blocks, channel_sets=sets) for sets in (1, 2)
+    )
+    assert (alone.rounds, together.rounds) == (4, 2)
+    assert alone.waiting_sums() == 3 * together.waiting_sums() == 3 * one.outputs
+    assert alone.stream_cycles() == 2 * together.stream_cycles()
+    assert alone.passed_sums() == together.passed_sums()
+    assert alone.input_reads() == together.input_reads()
 
 
 def test_traffic_of_a_mapping_by_hand() -> None:
     """Two strips of 3 rows that share 2, two blocks of filters, three of samples."""
     mapping = RowMapping(
-        shape(), eyeriss()[1], strip=3, sets=1, filters=2, channels=2, block_samples=1, block_filters=3
-    )
+        shape=shape(), store=eyeriss()[1], strip=3, sets=1, filters=2, channels=2, block_samples=1,
+        block_filters=3,
+    )  # fmt: skip
     inputs = 3 * (2 * 5) * 9 * 4
     outputs = 3 * 5 * 7 * 6
     assert mapping.dram_words() == inputs * 2 + 6 * 4 * 9 * 2 * 3 + outputs
@@ -200,7 +231,19 @@ def test_lanes_and_simd_shorten_a_pass() -> None:
     """Two filters and three channels in a cycle take a sixth of the cycles, but rows stay whole."""
     (_, store, _), one = eyeriss(), shape(filters=8, channels=6)
     plain, wide = (
-        RowMapping(one, store, 5, 1, 4, 3, 1, 4, lanes=lanes, simd=simd) for lanes, simd in ((1, 1), (3, 2))
+        RowMapping(
+            shape=one,
+            store=store,
+            strip=5,
+            sets=1,
+            filters=4,
+            channels=3,
+            block_samples=1,
+            block_filters=4,
+            lanes=lanes,
+            simd=simd,
+        )
+        for lanes, simd in ((1, 1), (3, 2))
     )
     assert plain.stream_cycles() == 6 * wide.stream_cycles()
     assert plain.dram_words() == wide.dram_words()
@@ -321,7 +364,7 @@ def test_the_map_shows_what_slides(tmp_path: Path) -> None:
     (conv,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4)
     text = " ".join(loop for loop, _ in loop_nest(conv))
     assert "for strip of 13 output rows in 1" in text
-    assert "at once 3 x 13 PEs x 4" in text
+    assert "at once 3 x 13 PEs x 2 x 2" in text
     path = tmp_path / "pins.yaml"
     path.write_text(pin_text([conv]), encoding="utf-8")
     (again,) = api.map_gemms("eyeriss_rows", "alexnet_2012", "conv3", batch=4, mapping=path)
@@ -357,9 +400,10 @@ def test_rows_can_be_pinned(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"sets": 5}, "rows: 4 sets of 13 output rows fit, not 5"),
+        ({"channel_sets": 2}, "rows: 4 sets of 13 output rows fit, not 8"),
         ({"channels": 5}, "rows: 16 filters x 5 channels do not fit a PE's local store"),
         ({"filters": 32, "channels": 1}, "rows: a PE holds 24 sums, not 32"),
-        ({"block_filters": 96}, "rows: its block needs 68,016 words of the 51,200 of the scratchpad"),
+        ({"block_filters": 96}, "rows: its block needs 68,496 words of the 51,200 of the scratchpad"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(changes: dict[str, int], message: str, tmp_path: Path) -> None:

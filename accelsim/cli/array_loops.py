@@ -109,16 +109,19 @@ def row_loops(mapping: RowMapping) -> Loops:
             f"A read {float(a_loads):.3g} x from memory, B {b_loads} x",
         ),
         (f"for strip of {mapping.strip} output rows in {mapping.strips}", f"{mapping.rows_in} input rows"),
-        (f"for {mapping.channels} channel(s) in {mapping.rounds}", "sums come and go once in each"),
+        (
+            f"for {mapping.channels * mapping.channel_sets} channel(s) in {mapping.rounds}",
+            "sums come and go once in each",
+        ),
         (
             f"for {mapping.filters * mapping.sets} filters",
             f"{mapping.sets} set(s) of {mapping.filters} at once",
         ),
         (f"for sample in {mapping.block_samples}", "one pass of the array each"),
         (f"for {mapping.filters} filter(s) x {mapping.channels} channel(s)", "rows held by each PE"),
-        (f"for output column in {shape.cols_out}, tap in {shape.kernel}", "one MAC a cycle"),
+        (f"for output column in {shape.cols_out}, tap in {shape.taps}", "one MAC a cycle"),
         (
-            f"at once {shape.kernel} x {mapping.strip} PEs x {mapping.sets}",
-            "kernel x output rows x sets",
+            f"at once {shape.kernel} x {mapping.strip} PEs x {mapping.sets} x {mapping.channel_sets}",
+            "kernel x output rows x sets on filters x sets on channels",
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from accelsim.cli.array_loops import array_loops, row_loops
 from accelsim.cli.options import batch_option, json_option, mapping_option, objective_option, recipe_option
 from accelsim.cli.terminal import print_table
 from accelsim.mapping.passes import ceil_div
-from accelsim.mapping.row_mapping import RowMapping
+from accelsim.mapping.row_mapping import RowChoice, RowMapping
 from accelsim.operations import PHASES
 from accelsim.report import quantities
 from accelsim.report.readings import JOULE_PER_AJ
@@ -198,8 +198,7 @@ def pin_text(mapped: Sequence[api.MappedGemm]) -> str:
 
 def _rows(mapping: RowMapping) -> list[str]:
     """The pin of a row-stationary mapping."""
-    names = ("strip", "sets", "filters", "channels", "block_samples", "block_filters")
-    pairs = ", ".join(f"{name}: {getattr(mapping, name)}" for name in names)
+    pairs = ", ".join(f"{each.name}: {getattr(mapping, each.name)}" for each in fields(RowChoice))
     return [f"    rows: {{{pairs}}}"]
 
 

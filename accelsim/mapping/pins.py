@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from accelsim.chip import Chip
 from accelsim.errors import InputError, nearest
 from accelsim.mapping.plan import Convolution, Dataflow, LoopOrder, Splits
-from accelsim.mapping.row_stationary import RowChoice
+from accelsim.mapping.row_mapping import RowChoice
 from accelsim.operations import Gemm, Phase
 from accelsim.yamlfile import YamlDocument, key_text, parse, position_of, read_yaml
 
@@ -68,6 +68,7 @@ class PinnedRows(_Part):
     sets: Extent
     filters: Extent
     channels: Extent
+    channel_sets: Extent = 1
     block_samples: Extent = 1
     block_filters: Extent
 

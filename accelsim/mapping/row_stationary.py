@@ -1,16 +1,15 @@
 """The choice of a row-stationary mapping: the one of least energy, DRAM's included.
 
 What a mapping is and counts stands in `accelsim.mapping.row_mapping`. The space is every strip, every number
-of filters (powers of two) and channels (divisors) that a PE holds, and every block of samples with the most
-filters that fit. Eyeriss's designers choose by energy too; for AlexNet this finds the mapping that they
-publish (JSSC 52(1), 2017, Table III).
+of filters (powers of two) and channels that a PE holds, every share of the sets that fit among filters and
+channels, and every block of samples with the most filters that fit. Eyeriss's designers choose by energy too.
 The objective of a search does not matter here: it chooses among other dataflows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from accelsim.chip import Chip, LocalStore, Mode
@@ -18,7 +17,7 @@ from accelsim.errors import InputError
 from accelsim.mapping.attojoules import attojoules, exact, rounded
 from accelsim.mapping.passes import ceil_div
 from accelsim.mapping.plan import Plan
-from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping, shape_of
+from accelsim.mapping.row_mapping import ConvolutionShape, RowChoice, RowMapping, shape_of
 from accelsim.operations import Gemm
 
 _FEW_SAMPLES = 16
@@ -62,14 +61,21 @@ def useful(shape: ConvolutionShape, found: Sequence[Placement]) -> list[Placemen
 
 
 def held(shape: ConvolutionShape, store: LocalStore) -> list[tuple[int, int]]:
-    """(filters, channels) that a PE can hold: channels divide the layer's, filters are powers of two."""
-    most_channels = max(store.input_words // shape.kernel, 1)
+    """(filters, channels) that a PE can hold; filters are powers of two."""
+    most_channels = max(store.input_words // shape.taps, 1)
     found = []
     for channels in range(1, min(most_channels, shape.channels) + 1):
-        if shape.channels % channels == 0:
-            most = min(store.filter_words // (shape.kernel * channels), store.sum_words)
-            found += [(1 << power, channels) for power in range(max(most, 1).bit_length())]
+        most = min(store.filter_words // (shape.taps * channels), store.sum_words)
+        found += [(1 << power, channels) for power in range(max(most, 1).bit_length())]
     return found
+
+
+def shares(sets: int, most_filter_sets: int, most_channel_sets: int) -> list[tuple[int, int]]:
+    """(sets on filters, sets on channels for each), the most of the latter for each number of the former."""
+    best: dict[int, int] = {}
+    for channel_sets in range(1, min(sets, most_channel_sets) + 1):
+        best[min(sets // channel_sets, most_filter_sets)] = channel_sets
+    return list(best.items())
 
 
 def sample_blocks(samples: int) -> list[int]:
@@ -79,25 +85,54 @@ def sample_blocks(samples: int) -> list[int]:
     return [*(1 << power for power in range((samples - 1).bit_length())), samples]
 
 
+@dataclass(frozen=True)
+class GlobalBuffer:
+    """The scratchpad of a row-stationary array, which inputs and sums share bank by bank.
+
+    Eyeriss's 25 banks are given to the one or the other as a layer asks (JSSC 52(1), 2017). A chip whose file
+    names no ``banks`` shares the buffer word by word.
+    """
+
+    words: int
+    bank_words: int
+
+    @classmethod
+    def of(cls, chip: Chip, store: LocalStore) -> GlobalBuffer:
+        """The buffer of ``chip``."""
+        words = chip.scratchpad.capacity_kib * 1024 // store.word_bytes
+        banks = chip.scratchpad.banks
+        return cls(words, words // banks.count if banks else 1)
+
+    def room(self, inputs: int) -> int:
+        """Words left for sums beside ``inputs``; below 0 where those do not fit."""
+        banks = self.words // self.bank_words - ceil_div(inputs, self.bank_words)
+        return banks * self.bank_words
+
+
 def mappings(
     shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode, places: Sequence[Placement]
 ) -> Iterator[RowMapping]:
     """All mappings on ``places`` whose blocks fit, each with the most filters that do."""
-    capacity = buffer_words(chip, store)
-    lanes, simd = mode.lanes, chip.array.simd
     for place in places:
-        rows_in = (place.strip - 1) * shape.stride + shape.kernel
         for filters, channels in held(shape, store):
-            sets = min(place.sets, ceil_div(shape.filters, filters))
-            inputs = channels * rows_in * shape.cols_in
-            for samples in sample_blocks(shape.samples):
-                room = (capacity // samples - inputs) // (place.strip * shape.cols_out)
-                block = room // (filters * sets) * filters * sets
-                if block > 0:
-                    block = min(block, shape.filters)
-                    yield RowMapping(
-                        shape, store, place.strip, sets, filters, channels, samples, block, lanes, simd
-                    )
+            most = ceil_div(shape.filters, filters), ceil_div(shape.channels, channels)
+            for sets, channel_sets in shares(place.sets, *most):
+                for samples in sample_blocks(shape.samples):
+                    one = RowMapping(
+                        shape=shape, store=store, lanes=mode.lanes, simd=chip.array.simd, strip=place.strip,
+                        sets=sets, channel_sets=channel_sets, filters=filters, channels=channels,
+                        block_samples=samples, block_filters=filters * sets,
+                    )  # fmt: skip
+                    yield from _most_filters(one, GlobalBuffer.of(chip, store))
+
+
+def _most_filters(one: RowMapping, buffer: GlobalBuffer) -> Iterator[RowMapping]:
+    """The mapping whose block has as many times the filters of ``one`` as fit, if any do."""
+    inputs, sums = one.held_words
+    times = buffer.room(inputs) // sums
+    if times > 0:
+        filters = min(times * one.block_filters, one.shape.filters)
+        yield replace(one, block_filters=filters)
 
 
 @cache
@@ -114,45 +149,26 @@ def choose(shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode) -
     return found
 
 
-@dataclass(frozen=True)
-class RowChoice:
-    """A mapping that a user fixes; the words are those of `accelsim.mapping.row_mapping`."""
-
-    strip: int
-    sets: int
-    filters: int
-    channels: int
-    block_samples: int
-    block_filters: int
-
-
 def fixed(
     shape: ConvolutionShape, chip: Chip, store: LocalStore, mode: Mode, choice: RowChoice
 ) -> RowMapping:
     """The mapping of ``choice``. Raises `InputError` where array, local stores or buffer do not hold it."""
     places = {place.strip: place.sets for place in placements(shape, chip.array.rows, chip.array.cols)}
-    most_sets = places.get(choice.strip, 0)
-    words = choice.filters * choice.channels * shape.kernel
-    if choice.sets > most_sets:
-        raise InputError(f"{most_sets} sets of {choice.strip} output rows fit, not {choice.sets}")
-    if choice.channels * shape.kernel > store.input_words or words > store.filter_words:
+    sets, most_sets = choice.sets * choice.channel_sets, places.get(choice.strip, 0)
+    words = choice.filters * choice.channels * shape.taps
+    if sets > most_sets:
+        raise InputError(f"{most_sets} sets of {choice.strip} output rows fit, not {sets}")
+    if choice.channels * shape.taps > store.input_words or words > store.filter_words:
         raise InputError(
             f"{choice.filters} filters x {choice.channels} channels do not fit a PE's local store"
         )
     if choice.filters > store.sum_words:
         raise InputError(f"a PE holds {store.sum_words} sums, not {choice.filters}")
-    found = RowMapping(shape, store, **vars(choice), lanes=mode.lanes, simd=chip.array.simd)
-    inputs = choice.channels * found.rows_in * shape.cols_in
-    sums = choice.block_filters * choice.strip * shape.cols_out
-    needed, capacity = choice.block_samples * (inputs + sums), buffer_words(chip, store)
-    if needed > capacity:
-        raise InputError(f"its block needs {needed:,} words of the {capacity:,} of the scratchpad")
+    found = RowMapping(shape=shape, store=store, lanes=mode.lanes, simd=chip.array.simd, **vars(choice))
+    (inputs, sums), buffer = found.held_words, GlobalBuffer.of(chip, store)
+    if sums > buffer.room(inputs):
+        raise InputError(f"its block needs {inputs + sums:,} words of the {buffer.words:,} of the scratchpad")
     return found
-
-
-def buffer_words(chip: Chip, store: LocalStore) -> int:
-    """Words that the global buffer holds."""
-    return chip.scratchpad.capacity_kib * 1024 // store.word_bytes
 
 
 def dram_aj(mapping: RowMapping, chip: Chip) -> int:
@@ -200,7 +216,8 @@ def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int, choice: RowChoi
     store, array, shape = chip.array.local_store, chip.array, shape_of(gemm)
     assert store is not None, "a chip with row_stationary was checked to have one"
     if not gemm.macs:
-        mapping = RowMapping(shape, store, 1, 1, 1, 1, 1, 1)
+        one = RowChoice(strip=1, sets=1, filters=1, channels=1, block_samples=1, block_filters=1)
+        mapping = RowMapping(shape=shape, store=store, **vars(one))
     elif choice is None:
         mapping = choose(shape, chip, store, mode)
     else:

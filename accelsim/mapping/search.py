@@ -37,7 +37,8 @@ from accelsim.mapping.merging import Link
 from accelsim.mapping.partition import count_chip, count_direct, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
-from accelsim.mapping.row_stationary import RowChoice, plan_rows, runs_by_rows
+from accelsim.mapping.row_mapping import RowChoice
+from accelsim.mapping.row_stationary import plan_rows, runs_by_rows
 from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm

@@ -13,9 +13,11 @@ from fractions import Fraction
 from accelsim.chip import Chip, LocalStore
 from accelsim.errors import InputError, unknown
 from accelsim.mapping.attojoules import attojoules
-from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping
-from accelsim.mapping.row_stationary import RowChoice, choose, dram_aj, fixed, moved_aj
-from accelsim.network import Conv2d, Leaf
+from accelsim.mapping.row_mapping import RowChoice, RowMapping, shape_of
+from accelsim.mapping.row_stationary import choose, dram_aj, fixed, moved_aj
+from accelsim.operations import Gemm
+from accelsim.program import compile_program
+from accelsim.recipe import load_recipe
 from accelsim.validation.schema import Zeros
 from accelsim.workload import Workload
 
@@ -49,33 +51,25 @@ def row_stationary_layers(
     Raises `InputError` for a layer that is not a convolution, rows that do not fit, a chip without a local
     store in its PEs.
     """
-    found = {leaf.site.name: leaf for leaf in workload.network.leaves() if isinstance(leaf.layer, Conv2d)}
+    program = compile_program(workload, load_recipe(chip.recipe))
+    found = {
+        work.layer: work.gemms[0]
+        for work in program.works
+        if work.phase == "forward" and work.kind == "conv2d" and work.gemms
+    }
     for name in layers:
         if name not in found:
             raise unknown("convolution", name, found, f"workload {workload.name}")
     if chip.array.local_store is None:
         raise InputError(f"row stationary: chip '{chip.name}' has no 'array.local_store'")
-    wanted = [leaf for name, leaf in found.items() if not layers or name in layers]
-    return [_layer(leaf, workload.batch, chip, chip.array.local_store, zeros, rows) for leaf in wanted]
-
-
-def layer_shape(leaf: Leaf, samples: int) -> ConvolutionShape:
-    """The shape of a convolution."""
-    layer = leaf.layer
-    assert isinstance(layer, Conv2d)
-    rows_in, cols_in, channels = leaf.site.input_shape
-    rows, cols, filters = layer.output_shape(leaf.site)
-    groups = layer.groups
-    return ConvolutionShape(
-        samples, groups, filters // groups, channels // groups, layer.kernel, layer.stride,
-        rows_in, cols_in, rows, cols,
-    )  # fmt: skip
+    wanted = [gemm for name, gemm in found.items() if not layers or name in layers]
+    return [_layer(gemm, chip, chip.array.local_store, zeros, rows) for gemm in wanted]
 
 
 def _layer(
-    leaf: Leaf, samples: int, chip: Chip, store: LocalStore, zeros: Zeros | None, rows: RowChoice | None
+    gemm: Gemm, chip: Chip, store: LocalStore, zeros: Zeros | None, rows: RowChoice | None
 ) -> RowStationaryLayer:
-    name, shape, mode = leaf.site.name, layer_shape(leaf, samples), chip.array.modes[0]
+    name, shape, mode = gemm.layer, shape_of(gemm), chip.array.modes[0]
     saved = zeros.share.get(name, 0.0) * zeros.energy_saved if zeros else 0.0
     mapping = fixed(shape, chip, store, mode, rows) if rows else choose(shape, chip, store, mode)
     mac_aj = attojoules(mode.energy_pj_per_mac.value) * shape.macs * (1 - Fraction(saved))
