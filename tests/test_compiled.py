@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 import numba
 import pytest
 
-from accelsim.numerics import compiled
+from accelsim.datapath import vector_kernels
+from accelsim.numerics import code_kernels, compiled, window_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +49,25 @@ def test_a_cache_that_cannot_be_written_goes_elsewhere(
     assert folder.is_dir()
     assert folder.parent == tmp_path
     assert folder.name.startswith("accelsim-kernels-")
+
+
+def _compiled_closures() -> Iterator[str]:
+    """Kernels made inside of a function that hold another compiled function of that function."""
+    for path in sorted(Path(compiled.__file__).parent.parent.rglob("*.py")):
+        for maker in ast.walk(ast.parse(path.read_text())):
+            if isinstance(maker, ast.FunctionDef):
+                inner = [each for each in maker.body if isinstance(each, ast.FunctionDef)]
+                made = {each.name for each in inner if each.decorator_list}
+                for each in inner:
+                    names = {node.id for node in ast.walk(each) if isinstance(node, ast.Name)}
+                    if each.decorator_list and names & (made - {each.name}):
+                        yield f"{path.name}: {each.name} holds {names & made}"
+
+
+def test_the_cache_finds_every_kernel_again() -> None:
+    """No kernel holds a compiled function as its own: Numba names such a kernel anew in each process."""
+    assert list(_compiled_closures()) == []
+    for module in (code_kernels, window_kernels, vector_kernels):
+        for found in vars(module).values():
+            cells = getattr(getattr(found, "py_func", None), "__closure__", None) or ()
+            assert not [cell for cell in cells if hasattr(cell.cell_contents, "py_func")]

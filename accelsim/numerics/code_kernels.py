@@ -39,8 +39,12 @@ def _equal_steps_even(size: Any, places: Any) -> Any:
     return _I(_I(np.float32(total).view(np.int32)) - _I(np.float32(places[0]).view(np.int32)))
 
 
-def _nearest_floats(equal_steps: Any) -> Any:
-    """The kernel with one of the two ways to break a tie between equal steps."""
+def _nearest_floats(*, ties_to_even: bool) -> Any:
+    """The kernel with one of the two ways to break a tie between equal steps.
+
+    Told by a number: a compiled function in its closure would have another name in each process, and the
+    cache would never find it.
+    """
 
     @kernel(parallel=True)
     def nearest(values: Any, layout: Any, places: Any, codes: Any) -> None:
@@ -63,9 +67,9 @@ def _nearest_floats(equal_steps: Any) -> Any:
             place = _I(magnitude - offset)
             carry = _I(half + _I(_I(place >> drop) & odd_bit))
             steep = _I(_I(place + carry) >> drop)
-            code = (
-                equal_steps(np.int32(magnitude).view(np.float32), even) if magnitude < small_below else steep
-            )
+            size = np.int32(magnitude).view(np.float32)
+            small = _equal_steps_even(size, even) if ties_to_even else _equal_steps(size, even)
+            code = small if magnitude < small_below else steep
             code = _I(0) if code < first else code
             code = above if code > largest else code
             code = _I(code | sign) if word < _I(0) else code
@@ -74,8 +78,8 @@ def _nearest_floats(equal_steps: Any) -> Any:
     return nearest
 
 
-nearest_floats = _nearest_floats(_equal_steps)
-nearest_floats_even = _nearest_floats(_equal_steps_even)
+nearest_floats = _nearest_floats(ties_to_even=False)
+nearest_floats_even = _nearest_floats(ties_to_even=True)
 
 
 @kernel(parallel=True)

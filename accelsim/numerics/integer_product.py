@@ -87,56 +87,47 @@ def _blocked_kernel(config: int, turn: int) -> Any:
     tile = TileConfig.unpack(config)
     height, cols, width = tile.rows, tile.cols, tile.width
 
-    @kernel()
-    def multiply_part(
-        tiles: Any, t_at: int, row_tiles: int, apart: int, panels: Any, p_at: int, start: Any, cut: Any,
-        unit: Any, peaks: Any, peak_at: int, out: Any, first: int, rows: int, n: int,
-    ) -> None:  # fmt: skip
-        """``rows`` rows of one product: tiles[t_at:], panels[p_at * panel:] -> out[first:], all flat."""
-        words, per_group, per_chunk, block, _ = cut
-        groups = -(-words // per_group)
-        scratch = np.empty(height * cols, np.float32)
-        for at in range(0, words, block):
-            end = min(at + block, words)
-            fresh, factor = int(at == 0), unit if end == words else np.float32(1)
-            for p in range(-(-n // cols)):
-                b_at = ((p_at + p) * words + at) * cols
-                start_at = ((p_at + p) * groups + at // per_group) * cols if start.size > 1 else 0
-                wide = min(cols, n - p * cols)
-                for t in range(-(-rows // height)):
-                    place, tall = first + t * height * n + p * cols, min(height, rows - t * height)
-                    a_at = t_at + (at // block * row_tiles + t) * apart
-                    if wide == cols and tall == height:
-                        accumulate_block(
-                            config, turn, tiles, a_at, panels, b_at, out, place, n, start, start_at,
-                            peaks, peak_at, end - at, per_group, per_chunk, fresh, factor,
-                        )  # fmt: skip
-                        continue
-                    for r in range(tall):
-                        for j in range(wide):
-                            scratch[r * cols + j] = out[place + r * n + j]
-                    accumulate_block(
-                        config, turn, tiles, a_at, panels, b_at, scratch, 0, cols, start, start_at,
-                        peaks, peak_at, end - at, per_group, per_chunk, fresh, factor,
-                    )  # fmt: skip
-                    for r in range(tall):
-                        for j in range(wide):
-                            out[place + r * n + j] = scratch[r * cols + j]
-
     @kernel(parallel=True)
     def multiply_blocks(
         tiles: Any, panels: Any, start: Any, cut: Any, unit: Any, peaks: Any, out: Any
     ) -> None:
+        """Parts of rows; one kernel, because no cache knows one that holds another compiled function."""
         stack, m, n = out.shape
         blocks, row_tiles, apart = tiles.shape[1:]
         flat_tiles, flat = tiles.reshape(-1), out.reshape(-1)
-        parts, count = -(-m // cut[4]), -(-n // cols)
+        words, per_group, per_chunk, block, part_rows = cut
+        groups, count, parts = -(-words // per_group), -(-n // cols), -(-m // part_rows)
         for part in prange(stack * parts):
-            matrix, top = part // parts, part % parts * cut[4]
-            multiply_part(
-                flat_tiles, (matrix * blocks * row_tiles + top // height) * apart, row_tiles, apart, panels,
-                matrix * count, start, cut, unit, peaks, part * width, flat, (matrix * m + top) * n,
-                min(cut[4], m - top), n,
-            )  # fmt: skip
+            matrix, top = part // parts, part % parts * part_rows
+            rows, first_tile = min(part_rows, m - top), matrix * blocks * row_tiles + top // height
+            scratch = np.empty(height * cols, np.float32)
+            for at in range(0, words, block):
+                end = min(at + block, words)
+                fresh, factor = int(at == 0), unit if end == words else np.float32(1)
+                for p in range(count):
+                    panel = matrix * count + p
+                    b_at = (panel * words + at) * cols
+                    start_at = (panel * groups + at // per_group) * cols if start.size > 1 else 0
+                    wide = min(cols, n - p * cols)
+                    for t in range(-(-rows // height)):
+                        place = (matrix * m + top + t * height) * n + p * cols
+                        tall = min(height, rows - t * height)
+                        a_at = (first_tile + at // block * row_tiles + t) * apart
+                        if wide == cols and tall == height:
+                            accumulate_block(
+                                config, turn, flat_tiles, a_at, panels, b_at, flat, place, n, start, start_at,
+                                peaks, part * width, end - at, per_group, per_chunk, fresh, factor,
+                            )  # fmt: skip
+                            continue
+                        for r in range(tall):
+                            for j in range(wide):
+                                scratch[r * cols + j] = flat[place + r * n + j]
+                        accumulate_block(
+                            config, turn, flat_tiles, a_at, panels, b_at, scratch, 0, cols, start, start_at,
+                            peaks, part * width, end - at, per_group, per_chunk, fresh, factor,
+                        )  # fmt: skip
+                        for r in range(tall):
+                            for j in range(wide):
+                                flat[place + r * n + j] = scratch[r * cols + j]
 
     return multiply_blocks
