@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import gcd
 from typing import Literal
 
 Phase = Literal["forward", "backward", "update"]
@@ -46,7 +47,7 @@ class Tensor:
 class Axis:
     """One axis of an image under a sliding window.
 
-    Position p meets the inputs ``first + p stride + j`` for j in 0 .. ``taps`` - 1; those outside
+    Position p meets the inputs ``first + p stride + j dilation`` for j in 0 .. ``taps`` - 1; those outside
     0 .. ``extent`` - 1 are zeros that no memory holds.
     """
 
@@ -55,14 +56,28 @@ class Axis:
     taps: int
     stride: int
     first: int
+    dilation: int = 1
+
+    @property
+    def span(self) -> int:
+        """Inputs from the first tap of a window to its last."""
+        return (self.taps - 1) * self.dilation + 1
+
+    @property
+    def repeats(self) -> bool:
+        """Whether windows share inputs: p stride = j dilation for some p and some j below ``taps``."""
+        return self.taps > self.stride // gcd(self.stride, self.dilation)
 
     def reached(self, start: int, count: int) -> int:
         """Inputs of the image that ``count`` positions from ``start`` on meet, each counted once."""
+        begin = self.first + start * self.stride
+        if self.dilation > 1:  # neighbouring windows may leave out inputs between their taps
+            begins = range(begin, begin + count * self.stride, self.stride)
+            met = {first + j * self.dilation for first in begins for j in range(self.taps)}
+            return sum(0 <= place < self.extent for place in met)
         if self.stride > self.taps:
-            return sum(
-                self._inside(self.first + p * self.stride, self.taps) for p in range(start, start + count)
-            )
-        return self._inside(self.first + start * self.stride, (count - 1) * self.stride + self.taps)
+            return sum(self._inside(begin + p * self.stride, self.taps) for p in range(count))
+        return self._inside(begin, (count - 1) * self.stride + self.taps)
 
     def _inside(self, begin: int, length: int) -> int:
         return max(min(begin + length, self.extent) - max(begin, 0), 0)
@@ -85,7 +100,7 @@ class Sliding:
     @property
     def repeats(self) -> bool:
         """Whether neighbouring windows share inputs."""
-        return self.down.taps > self.down.stride or self.across.taps > self.across.stride
+        return self.down.repeats or self.across.repeats
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from accelsim.network.windows import gradient_columns, im2col, output_extent, residues
+from accelsim.network.windows import Window, gradient_columns, im2col
 from accelsim.numerics.compiled import set_threads
 from accelsim.operations import PHASES, Phase
 from benchmarks.measuring import Row, Size, cpu_seconds
@@ -35,7 +35,12 @@ class Convolution:
     @property
     def outputs(self) -> int:
         """Positions along one axis of the output."""
-        return output_extent(self.extent, self.kernel, self.stride, self.padding)
+        return self.window.positions(self.extent)
+
+    @property
+    def window(self) -> Window:
+        """The window along either axis."""
+        return Window(self.kernel, self.stride, self.padding, self.padding)
 
     def macs(self, phase: Phase, batch: int) -> int:
         """Products of one of the ``times``; the first layer has no input gradient."""
@@ -45,21 +50,20 @@ class Convolution:
     def job(self, phase: Phase, batch: int, arithmetic: Arithmetic) -> Job:
         """What to time: windows as rows, then the product; tensors are made before."""
         roles, positions = ROLES[phase], self.outputs
-        shape = (self.kernel, self.stride, self.padding)
         window = self.kernel**2 * self.channels
         if phase == "backward":
             return self._backward(batch, arithmetic)
         images = arithmetic.tensor("activation", (batch, self.extent, self.extent, self.channels))
         if phase == "forward":
             weight = arithmetic.tensor("weight", (window, self.filters))
-            return lambda: arithmetic.product(im2col(images, *shape), weight, roles)
+            return lambda: arithmetic.product(im2col(images, self.window, self.window), weight, roles)
         dy = arithmetic.tensor("gradient_weight", (batch * positions**2, self.filters))
-        return lambda: arithmetic.product(im2col(images, *shape).T, dy, roles)
+        return lambda: arithmetic.product(im2col(images, self.window, self.window).T, dy, roles)
 
     def _backward(self, batch: int, arithmetic: Arithmetic) -> Job:
         """A product for each class of input positions that see the same taps."""
         dy = arithmetic.tensor("gradient_input", (batch, self.outputs, self.outputs, self.filters))
-        classes = residues(self.extent, self.kernel, self.stride, self.padding)
+        classes = self.window.residues(self.extent)
         pairs = [(down, across) for down in classes for across in classes]
         taps = [down.taps * across.taps * self.filters for down, across in pairs]
         weights = [arithmetic.tensor("weight", (count, self.channels)) for count in taps]

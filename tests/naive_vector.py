@@ -16,6 +16,7 @@ BLOCK = 256
 """Rows added one after another before the partial sums are added in order."""
 
 Scalar = np.float32
+Pair = tuple[int, int]
 ONE, ZERO = np.float32(1), np.float32(0)
 
 
@@ -119,49 +120,55 @@ def _places(y_shape: tuple[int, ...]) -> Iterable[tuple[int, int, int, int]]:
     return itertools.product(*map(range, y_shape))
 
 
-def _pooled(x_shape: tuple[int, ...], size: tuple[int, int], stride: int) -> tuple[int, int, int, int]:
+def _pooled(x_shape: tuple[int, ...], size: Pair, stride: Pair) -> tuple[int, int, int, int]:
     n, height, width, channels = x_shape
-    return n, (height - size[0]) // stride + 1, (width - size[1]) // stride + 1, channels
+    return n, (height - size[0]) // stride[0] + 1, (width - size[1]) // stride[1] + 1, channels
 
 
-def max_pool(x: np.ndarray, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    y = np.zeros(_pooled(x.shape, (size, size), stride), np.float32)
+def max_pool(x: np.ndarray, size: Pair, stride: Pair) -> tuple[np.ndarray, np.ndarray]:
+    y = np.zeros(_pooled(x.shape, size, stride), np.float32)
     places = np.zeros(y.shape, np.uint8)
     for i, r, s, c in _places(y.shape):
-        window = [x[i, r * stride + p, s * stride + q, c] for p in range(size) for q in range(size)]
+        window = [
+            x[i, r * stride[0] + p, s * stride[1] + q, c] for p in range(size[0]) for q in range(size[1])
+        ]
         y[i, r, s, c] = max(window)
         places[i, r, s, c] = window.index(max(window))
     return y, places
 
 
 def max_pool_backward(
-    dy: np.ndarray, places: np.ndarray, shape: tuple[int, ...], size: int, stride: int, storage: str
+    dy: np.ndarray, places: np.ndarray, shape: tuple[int, ...], size: Pair, stride: Pair, storage: str
 ) -> np.ndarray:
     dx = np.zeros(shape, np.float32)
     for i, r, s, c in _places(dy.shape):
-        p, q = divmod(int(places[i, r, s, c]), size)
-        dx[i, r * stride + p, s * stride + q, c] += dy[i, r, s, c]
+        p, q = divmod(int(places[i, r, s, c]), size[1])
+        dx[i, r * stride[0] + p, s * stride[1] + q, c] += dy[i, r, s, c]
     return stored(dx, storage)
 
 
-def average_pool(x: np.ndarray, size: tuple[int, int], stride: int, storage: str) -> np.ndarray:
+def average_pool(
+    x: np.ndarray, size: Pair, stride: Pair, storage: str, counts: np.ndarray | None = None
+) -> np.ndarray:
     y = np.zeros(_pooled(x.shape, size, stride), np.float32)
     for i, r, s, c in _places(y.shape):
         total = ZERO
         for p, q in itertools.product(range(size[0]), range(size[1])):
-            total = total + x[i, r * stride + p, s * stride + q, c]
-        y[i, r, s, c] = total * np.float32(1.0 / (size[0] * size[1]))
+            total = total + x[i, r * stride[0] + p, s * stride[1] + q, c]
+        y[i, r, s, c] = total * np.float32(1.0 / (size[0] * size[1] if counts is None else counts[r, s]))
     return stored(y, storage)
 
 
 def average_pool_backward(
-    dy: np.ndarray, shape: tuple[int, ...], size: tuple[int, int], stride: int, storage: str
-) -> np.ndarray:
+    dy: np.ndarray, shape: tuple[int, ...], size: Pair, stride: Pair, storage: str,
+    counts: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     dx = np.zeros(shape, np.float32)
     for i, r, s, c in _places(dy.shape):
-        share = dy[i, r, s, c] * np.float32(1.0 / (size[0] * size[1]))
+        elements = size[0] * size[1] if counts is None else counts[r, s]
+        share = dy[i, r, s, c] * np.float32(1.0 / elements)
         for p, q in itertools.product(range(size[0]), range(size[1])):
-            dx[i, r * stride + p, s * stride + q, c] += share
+            dx[i, r * stride[0] + p, s * stride[1] + q, c] += share
     return stored(dx, storage)
 
 

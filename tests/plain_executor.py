@@ -12,6 +12,7 @@ import numpy as np
 from accelsim.network import Leaf, Operand
 from accelsim.operations import Gemm, TensorFormats
 
+Pair = tuple[int, int]
 FORMATS = TensorFormats("fp32", "fp32", "fp32", "fp32", "fp32", "fp32")
 QUANTISED = TensorFormats("int4", "uint4", "fp4_r4_even", "fp4_r4_odd", "dlfloat16", "fp32")
 
@@ -27,13 +28,16 @@ def key_of(layer: str, name: str) -> tuple[str, str]:
     return site, last
 
 
-def _windows(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> Iterator[tuple[Any, Any]]:
-    """(index of the output, slice of the input) of every window of every image and channel."""
+def _pooled(shape: tuple[int, ...], size: Pair, stride: Pair) -> tuple[int, int, int, int]:
     n, height, width, channels = shape
-    rows, cols = (height - size[0]) // stride + 1, (width - size[1]) // stride + 1
-    for image, row, col, channel in np.ndindex(n, rows, cols, channels):
-        down = slice(row * stride, row * stride + size[0])
-        across = slice(col * stride, col * stride + size[1])
+    return n, (height - size[0]) // stride[0] + 1, (width - size[1]) // stride[1] + 1, channels
+
+
+def _windows(shape: tuple[int, ...], size: Pair, stride: Pair) -> Iterator[tuple[Any, Any]]:
+    """(index of the output, slice of the input) of every window of every image and channel."""
+    for image, row, col, channel in np.ndindex(*_pooled(shape, size, stride)):
+        down = slice(row * stride[0], row * stride[0] + size[0])
+        across = slice(col * stride[1], col * stride[1] + size[1])
         yield (image, row, col, channel), (image, down, across, channel)
 
 
@@ -171,33 +175,33 @@ class PlainVectorUnit:
         pairs = zip(inner, slopes, strict=True)
         return np.concatenate([a * b for a, b in pairs], axis=-1), dcell * f
 
-    def max_pool(self, x: Any, size: int, stride: int) -> tuple[Any, Any]:
-        n, height, width, channels = x.shape
-        y = np.zeros((n, (height - size) // stride + 1, (width - size) // stride + 1, channels))
+    def max_pool(self, x: Any, size: Pair, stride: Pair) -> tuple[Any, Any]:
+        y = np.zeros(_pooled(x.shape, size, stride))
         places = np.zeros(y.shape, np.uint8)
-        for output, window in _windows(x.shape, (size, size), stride):
+        for output, window in _windows(x.shape, size, stride):
             y[output], places[output] = x[window].max(), x[window].argmax()
         return y, places
 
-    def max_pool_backward(self, dy: Any, places: Any, shape: tuple[int, ...], size: int, stride: int) -> Any:
-        dx = np.zeros(shape)
-        for output, window in _windows(shape, (size, size), stride):
-            dx[window][divmod(places[output], size)] += dy[output]
-        return dx
-
-    def average_pool(self, x: Any, size: tuple[int, int], stride: int) -> Any:
-        n, height, width, channels = x.shape
-        y = np.zeros((n, (height - size[0]) // stride + 1, (width - size[1]) // stride + 1, channels))
-        for output, window in _windows(x.shape, size, stride):
-            y[output] = x[window].mean()
-        return y
-
-    def average_pool_backward(
-        self, dy: Any, shape: tuple[int, ...], size: tuple[int, int], stride: int
+    def max_pool_backward(
+        self, dy: Any, places: Any, shape: tuple[int, ...], size: Pair, stride: Pair
     ) -> Any:
         dx = np.zeros(shape)
         for output, window in _windows(shape, size, stride):
-            dx[window] += dy[output] / (size[0] * size[1])
+            dx[window][divmod(places[output], size[1])] += dy[output]
+        return dx
+
+    def average_pool(self, x: Any, size: Pair, stride: Pair, counts: Any = None) -> Any:
+        y = np.zeros(_pooled(x.shape, size, stride))
+        for output, window in _windows(x.shape, size, stride):
+            y[output] = x[window].sum() / (x[window].size if counts is None else counts[output[1:3]])
+        return y
+
+    def average_pool_backward(
+        self, dy: Any, shape: tuple[int, ...], size: Pair, stride: Pair, counts: Any = None
+    ) -> Any:
+        dx = np.zeros(shape)
+        for output, window in _windows(shape, size, stride):
+            dx[window] += dy[output] / (dx[window].size if counts is None else counts[output[1:3]])
         return dx
 
 

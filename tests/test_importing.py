@@ -136,10 +136,19 @@ def test_timeloop_problems_by_name_and_by_data_spaces(tmp_path: Path) -> None:
     assert products(tmp_path, "gemm.yaml", GEMM) == (1, [(1, 30, 10, 20)])
 
 
-def test_spread_taps_keep_their_products(tmp_path: Path) -> None:
-    """A dilated convolution is written as the product that it becomes on an array."""
-    dilated = TIMELOOP.replace("Wstride: 2", "Wdilation: 2, Wstride: 2")
-    assert products(tmp_path, "conv.yaml", dilated) == (2, [(1, 2 * 28 * 28, 9 * 64, 128)])
+def test_oblong_and_spread_windows_stay_convolutions(tmp_path: Path) -> None:
+    """Kernel, steps and dilation of each axis, on an image just as large as the windows reach."""
+    changed = TIMELOOP.replace("R: 3", "R: 5").replace("Wstride: 2, H", "Wstride: 3, Wdilation: 2, H")
+    assert products(tmp_path, "conv.yaml", changed) == (2, [(1, 2 * 28 * 28, 15 * 64, 128)])
+    text = import_file(tmp_path / "conv.yaml").text
+    assert f"shape: [{27 * 3 + 4 * 2 + 1}, {27 * 2 + 3}, 64]" in text
+    assert "kernel: [5, 3], stride: [3, 2], padding: 0, dilation: [2, 1]" in text
+
+
+def test_windows_beyond_a_layers_are_the_product_that_they_become(tmp_path: Path) -> None:
+    """A kernel of more than 1024 taps along an axis keeps its MACs as a matrix product."""
+    long = TIMELOOP.replace("R: 3", "R: 2000")
+    assert products(tmp_path, "conv.yaml", long) == (2, [(1, 2 * 28 * 28, 6000 * 64, 128)])
 
 
 def test_training_settings_enter_the_file(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ CONVOLUTIONS = {
     "gaps": convolution(7, 5, 1, channels=2, kernel=2, stride=3, padding=1),
     "grouped": convolution(4, 4, 4, channels=4, kernel=3, groups=2),
     "depthwise": convolution(4, 3, 2, channels=2, kernel=3, stride=2, groups=2),
+    "oblong": convolution(4, 6, 1, channels=2, kernel=(1, 3), stride=(2, 1), padding=(0, 0, 1, 2)),
+    "dilated": convolution(6, 5, 1, channels=2, kernel=(3, 2), stride=(1, 2), padding=2, dilation=(2, 3)),
 }
 
 
@@ -161,9 +163,7 @@ def test_windows_are_those_that_the_network_multiplies(name: str) -> None:
         return np.array(stacks)
 
     x, dy = numbered(site.input_shape), numbered(outputs)
-    columns = im2col(x, layer.kernel, layer.stride, layer.edge, groups).reshape(
-        groups, -1, layer.fan_in(site)
-    )
+    columns = im2col(x, *layer.windows, groups).reshape(groups, -1, layer.fan_in(site))
     forward, *backward, update = products(name)
     np.testing.assert_array_equal(described(forward, x), columns)
     np.testing.assert_array_equal(described(update, x), columns.swapaxes(1, 2))
@@ -174,14 +174,23 @@ def test_windows_are_those_that_the_network_multiplies(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "axis", [Axis(7, 7, 3, 1, -1), Axis(9, 4, 2, 3, -1), Axis(4, 6, 1, 1, -1), Axis(6, 3, 3, 2, -1)]
+    "axis",
+    [
+        Axis(7, 7, 3, 1, -1),
+        Axis(9, 4, 2, 3, -1),
+        Axis(4, 6, 1, 1, -1),
+        Axis(6, 3, 3, 2, -1),
+        Axis(9, 5, 3, 1, -2, 2),
+        Axis(9, 4, 2, 2, -1, 3),
+        Axis(7, 3, 3, 3, 0, 2),
+    ],
 )
 def test_inputs_reached_are_a_set(axis: Axis) -> None:
     """Every run of positions, against a plain set of the inputs that it meets."""
     for start in range(axis.positions):
         for count in range(1, axis.positions - start + 1):
             met = {
-                axis.first + position * axis.stride + tap
+                axis.first + position * axis.stride + tap * axis.dilation
                 for position in range(start, start + count)
                 for tap in range(axis.taps)
             }

@@ -29,7 +29,7 @@ from accelsim.network import (
     ShapeError,
     Site,
 )
-from accelsim.network.windows import gradient_columns, grouped, im2col, output_extent, residues, ungrouped
+from accelsim.network.windows import Window, gradient_columns, grouped, im2col, ungrouped
 from accelsim.operations import PHASES, TensorFormats
 
 ODD_IMAGE = (5, 7)
@@ -48,27 +48,56 @@ GROUPED = [
 ]
 
 
-@pytest.mark.parametrize("layer", [*CONVOLUTIONS, *GROUPED], ids=settings)
+OBLONG = [
+    Conv2d(channels=2, kernel=(1, 3)),
+    Conv2d(channels=4, kernel=(3, 1), stride=(2, 1), padding=(0, 2)),
+    Conv2d(channels=2, kernel=(2, 3), stride=(1, 3), padding=(0, 1, 1, 0)),
+    Conv2d(channels=2, kernel=3, stride=2, padding=(0, 0, 1, 1)),
+    Conv2d(channels=2, kernel=3, dilation=2),
+    Conv2d(channels=2, kernel=(2, 3), stride=(3, 2), dilation=(2, 3), padding=(1, 2, 3, 4)),
+    Conv2d(channels=2, kernel=3, stride=2, dilation=2, padding=2),
+    Conv2d(channels=4, kernel=(3, 2), stride=(4, 2), dilation=(2, 1), groups=2, padding=3),
+    Conv2d(channels=4, kernel=(1, 5), stride=(1, 2), groups=4, bias=True),
+]
+
+
+@pytest.mark.parametrize("layer", [*CONVOLUTIONS, *GROUPED, *OBLONG], ids=settings)
 def test_convolution_gradients(layer: Conv2d) -> None:
-    """Every kernel, stride, padding and grouping has the gradients of its own forward pass."""
+    """Every kernel, stride, padding, dilation and grouping has the gradients of its own forward pass."""
     check_gradients(chain((*ODD_IMAGE, 2 if layer in CONVOLUTIONS else 4), layer))
 
 
 def naive_convolution(layer: Conv2d, x: Any, weight: Any) -> Any:
     """y[n, i, j, o] by its definition, one multiply at a time."""
     n, height, width, channels = x.shape
-    rows, cols = ((extent + 2 * layer.edge - layer.kernel) // layer.stride + 1 for extent in (height, width))
+    (kh, kw), (sh, sw), (dh, dw) = map(pair, (layer.kernel, layer.stride, layer.dilation))
+    top, left, bottom, right = four(layer)
+    rows = (height + top + bottom - (kh - 1) * dh - 1) // sh + 1
+    cols = (width + left + right - (kw - 1) * dw - 1) // sw + 1
     y = np.zeros((n, rows, cols, layer.channels))
     inputs, outputs = channels // layer.groups, layer.channels // layer.groups
-    taps = product(range(layer.kernel), range(layer.kernel), range(inputs))
+    taps = product(range(kh), range(kw), range(inputs))
     for (image, i, j, o), (p, q, c) in product(np.ndindex(*y.shape), list(taps)):
-        down, across = i * layer.stride + p - layer.edge, j * layer.stride + q - layer.edge
+        down, across = i * sh + p * dh - top, j * sw + q * dw - left
         if 0 <= down < height and 0 <= across < width:
             y[image, i, j, o] += x[image, down, across, o // outputs * inputs + c] * weight[p, q, c, o]
     return y
 
 
-@pytest.mark.parametrize("layer", [*CONVOLUTIONS[::5], *GROUPED], ids=settings)
+def pair(value: Any) -> tuple[int, int]:
+    """Down and across."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def four(layer: Conv2d) -> tuple[int, ...]:
+    """Zeros at the top, left, bottom and right."""
+    given: Any = layer.padding
+    if given is None:
+        given = tuple(d * (k // 2) for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True))
+    return given if isinstance(given, tuple) and len(given) == 4 else 2 * pair(given)
+
+
+@pytest.mark.parametrize("layer", [*CONVOLUTIONS[::5], *GROUPED, *OBLONG], ids=settings)
 def test_convolution_is_its_definition(layer: Conv2d) -> None:
     """The forward pass through im2col and GEMMs is the sum over taps and channels."""
     network = chain((*ODD_IMAGE, 2 if layer in CONVOLUTIONS else 4), layer)
@@ -109,6 +138,8 @@ def test_gradients_of_layers_of_features(layers: tuple[Layer, ...]) -> None:
         AveragePool(size=2),
         AveragePool(size=3, stride=1),
         AveragePool(size=2, stride=3),
+        MaxPool(size=(2, 3), stride=(3, 1)),
+        AveragePool(size=(1, 3), stride=(2, 1)),
     ],
     ids=settings,
 )
@@ -162,8 +193,9 @@ def test_batch_norm_trains_on_batch_statistics_and_tests_on_running_ones() -> No
 def test_im2col_is_a_quadruple_loop(kernel: int, stride: int, padding: int) -> None:
     """Each row is one window, its columns ordered (tap row, tap column, channel), zero outside."""
     images = np.arange(1, 2 * 5 * 7 * 2 + 1).reshape(2, *ODD_IMAGE, 2)
-    rows, cols = (output_extent(extent, kernel, stride, padding) for extent in ODD_IMAGE)
-    columns = im2col(images, kernel, stride, padding).reshape(2, rows, cols, kernel, kernel, 2)
+    window = Window(kernel, stride, padding, padding)
+    rows, cols = (window.positions(extent) for extent in ODD_IMAGE)
+    columns = im2col(images, window, window).reshape(2, rows, cols, kernel, kernel, 2)
     for n, i, j, p, q in np.ndindex(2, rows, cols, kernel, kernel):
         down, across = i * stride + p - padding, j * stride + q - padding
         inside = 0 <= down < ODD_IMAGE[0] and 0 <= across < ODD_IMAGE[1]
@@ -178,14 +210,15 @@ def test_windows_of_groups_are_those_of_each_group(
     """A stack holds, group by group, the windows of that group's channels alone; `ungrouped` undoes it."""
     images = np.arange(1, 2 * 5 * 7 * channels + 1).reshape(2, *ODD_IMAGE, channels)
     parts = np.split(images, groups, axis=-1)
-    window = (kernel, stride, padding)
-    np.testing.assert_array_equal(im2col(images, *window, groups), [im2col(part, *window) for part in parts])
+    window = Window(kernel, stride, padding, padding)
+    found = im2col(images, window, window, groups)
+    np.testing.assert_array_equal(found, [im2col(part, window, window) for part in parts])
     np.testing.assert_array_equal(grouped(images, groups), [grouped(part, 1) for part in parts])
     np.testing.assert_array_equal(ungrouped(grouped(images, groups)), images.reshape(-1, channels))
-    rows, cols = (output_extent(extent, *window) for extent in ODD_IMAGE)
+    rows, cols = (window.positions(extent) for extent in ODD_IMAGE)
     dy = np.arange(1, 2 * rows * cols * channels + 1).reshape(2, rows, cols, channels)
     halves = np.split(dy, groups, axis=-1)
-    for classes in product(*(residues(extent, *window) for extent in ODD_IMAGE)):
+    for classes in product(*(window.residues(extent) for extent in ODD_IMAGE)):
         found = gradient_columns(dy, *classes, groups)
         np.testing.assert_array_equal(found, [gradient_columns(half, *classes) for half in halves])
 
@@ -195,10 +228,11 @@ def test_windows_of_groups_are_those_of_each_group(
 )
 def test_gradient_columns_are_a_quadruple_loop(kernel: int, stride: int, padding: int) -> None:
     """Every input position meets every tap that reaches it exactly once, with the right output position."""
-    rows, cols = (output_extent(extent, kernel, stride, padding) for extent in ODD_IMAGE)
+    window = Window(kernel, stride, padding, padding)
+    rows, cols = (window.positions(extent) for extent in ODD_IMAGE)
     dy = np.arange(1, rows * cols + 1).reshape(1, rows, cols, 1)
     met = set()
-    down_classes, across_classes = (residues(extent, kernel, stride, padding) for extent in ODD_IMAGE)
+    down_classes, across_classes = (window.residues(extent) for extent in ODD_IMAGE)
     for down, across in product(down_classes, across_classes):
         columns = gradient_columns(dy, down, across)
         columns = columns.reshape(down.inputs, across.inputs, down.taps, across.taps)
@@ -215,6 +249,27 @@ def test_gradient_columns_are_a_quadruple_loop(kernel: int, stride: int, padding
         assert ((y, x, p, q) in met) == meets
 
 
+@pytest.mark.parametrize("window", [
+    Window(3, 2, 1, 0, 2), Window(2, 3, 2, 1, 2), Window(3, 4, 0, 3, 2), Window(4, 1, 3, 3, 3),
+    Window(3, 2, 2, 2, 3), Window(1, 2, 0, 0, 2), Window(5, 6, 4, 1, 4),
+])  # fmt: skip
+@pytest.mark.parametrize("extent", [5, 8])
+def test_classes_of_dilated_windows_hold_every_meeting_once(window: Window, extent: int) -> None:
+    """Input i meets output o by tap p where i + before = o stride + p dilation, and nowhere else."""
+    met = [
+        (residue.first_input + i * window.stride, residue.first_quotient + i - j * residue.back,
+         residue.offset + j * residue.spacing)
+        for residue in window.residues(extent) for i in range(residue.inputs) for j in range(residue.taps)
+    ]  # fmt: skip
+    wanted = {
+        (i, (i + window.before - p * window.dilation) // window.stride, p)
+        for i in range(extent) for p in range(window.taps)
+        if (i + window.before - p * window.dilation) % window.stride == 0
+    }  # fmt: skip
+    assert len(met) == len(set(met))
+    assert set(met) == wanted
+
+
 @pytest.mark.parametrize("formats", [FORMATS, QUANTISED], ids=["wide", "quantised"])
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 6, 4)])
 def test_executed_gemms_are_those_announced(formats: TensorFormats, shape: tuple[int, ...]) -> None:
@@ -224,6 +279,7 @@ def test_executed_gemms_are_those_announced(formats: TensorFormats, shape: tuple
         Conv2d(channels=4, kernel=3, groups=4),
         Relu(),
         Conv2d(channels=6, kernel=3, stride=2, groups=2, bias=True),
+        Conv2d(channels=2, kernel=(2, 3), stride=(2, 1), dilation=(1, 2), padding=(0, 1, 1, 2)),
         AveragePool(),
         Linear(features=3, bias=True),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,23 +80,41 @@ POOLS = [
     MaxPool(size=2, stride=2, ceil=True),
     MaxPool(size=2, stride=3, ceil=True),
     MaxPool(size=4, stride=3, padding=2, ceil=True),
+    MaxPool(size=(3, 1), stride=(2, 1), padding=(1, 0)),
+    MaxPool(size=(2, 3), stride=2, padding=(0, 0, 1, 1)),
+    MaxPool(size=(3, 2), stride=(2, 3), padding=(1, 0, 0, 1), ceil=True),
+    AveragePool(size=3, stride=1, padding=1),
+    AveragePool(size=3, stride=1, padding=1, count_padding=True),
+    AveragePool(size=2, stride=2, ceil=True),
+    AveragePool(size=(3, 2), stride=2, padding=(1, 0, 1, 1), ceil=True, count_padding=True),
 ]
 
 
 @pytest.mark.parametrize("layer", POOLS, ids=settings)
 @pytest.mark.parametrize("extents", [(5, 7), (6, 6), (4, 9)], ids=str)
-def test_padded_pools(layer: MaxPool, extents: tuple[int, int]) -> None:
+def test_padded_pools(layer: MaxPool | AveragePool, extents: tuple[int, int]) -> None:
     """Padding and windows over the edge: the values of a loop over windows, and their gradients."""
     network = chain((*extents, 2), layer)
     x = np.random.default_rng(1).normal(size=(2, *extents, 2))
     y = network.forward(x, PlainExecutor(list(network.leaves())))
+    size: Any = layer.size if isinstance(layer.size, tuple) else (layer.size, layer.size)
+    step: Any = layer.stride if isinstance(layer.stride, tuple) else (layer.stride, layer.stride)
+    edge: Any = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * 4
+    edge = 2 * edge if len(edge) == 2 else edge
     for n, i, j, c in np.ndindex(*y.shape):
         rows, cols = (
-            range(at * layer.step - layer.padding, at * layer.step - layer.padding + layer.size)
-            for at in (i, j)
+            range(at * step[axis] - edge[axis], at * step[axis] - edge[axis] + size[axis])
+            for axis, at in ((0, i), (1, j))
         )
         window = [x[n, p, q, c] for p in rows for q in cols if 0 <= p < extents[0] and 0 <= q < extents[1]]
-        assert y[n, i, j, c] == max(window)
+        if isinstance(layer, MaxPool):
+            assert y[n, i, j, c] == max(window)
+            continue
+        counted = len(window)
+        if layer.count_padding:  # up to the padding's end, not what a window reaches beyond it
+            ends = extents[0] + edge[2], extents[1] + edge[3]
+            counted = sum(p < ends[0] for p in rows) * sum(q < ends[1] for q in cols)
+        np.testing.assert_allclose(y[n, i, j, c], sum(window) / counted)
     check_gradients(network)
 
 
@@ -119,6 +139,8 @@ def test_padding_beyond_half_a_window_is_refused() -> None:
     """A window that saw padding only would have no largest value."""
     with pytest.raises(ValidationError, match="'padding' must be at most half of 'size' 3, got 2"):
         MaxPool(size=3, padding=2)
+    with pytest.raises(ValidationError, match=re.escape("half of 'size' 3 x 2, got [1, 0, 1, 2]")):
+        AveragePool(size=(3, 2), padding=(1, 0, 1, 2))
 
 
 def test_concat_gradients() -> None:

@@ -11,7 +11,7 @@ from accelsim import api
 from accelsim.chip import Chip, LocalStore, Mode, load_chip
 from accelsim.cli.map import loop_nest, pin_text
 from accelsim.errors import InputError
-from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping
+from accelsim.mapping.row_mapping import ConvolutionShape, RowMapping, shape_of
 from accelsim.mapping.row_stationary import (
     Placement,
     choose,
@@ -23,12 +23,15 @@ from accelsim.mapping.row_stationary import (
     shares,
     useful,
 )
+from accelsim.network import Conv2d, Site
+from accelsim.operations import TensorFormats
 from accelsim.record import LayerRecord
 from accelsim.storage import find_resource
 from accelsim.validation.row_stationary import row_stationary_layers
 from accelsim.validation.schema import Zeros
 from accelsim.workload import load_workload
 
+FORMATS = TensorFormats("int4", "int4", "int4", "int4", "fp16", "fp32")
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
@@ -256,6 +259,21 @@ def test_a_pe_holds_what_it_says() -> None:
         assert channels * 3 <= store.input_words
         assert filters * channels * 3 <= store.filter_words
         assert filters <= store.sum_words
+
+
+def test_spread_taps_take_more_of_the_image_and_no_more_weights() -> None:
+    """Rows and columns under a dilated kernel count where inputs are held, its taps where it computes."""
+    _, store, _ = eyeriss()
+    conv = Conv2d(channels=6, kernel=(3, 2), dilation=(2, 3), padding=0)
+    one = shape_of(conv.forward_gemm(Site("conv", (9, 10, 12)), 3, FORMATS))
+    assert (one.rows, one.cols, one.rows_out, one.cols_out) == (5, 4, 5, 7)
+    mapping = RowMapping(
+        shape=one, store=store, strip=4, sets=1, filters=2, channels=2, block_samples=1, block_filters=2
+    )
+    assert mapping.rows_in == len({output + 2 * tap for output in range(4) for tap in range(3)})
+    assert one.cols_read == 10
+    assert one.macs == 3 * 5 * 7 * 6 * 12 * 3 * 2
+    assert all(channels * 4 <= store.input_words for _, channels in held(one, store))
 
 
 def estimated(workload: str, batch: int) -> dict[str, LayerRecord]:

@@ -25,6 +25,7 @@ from accelsim.network import (
     Lstm,
     MaxPool,
     Sequence,
+    Site,
     Swish,
     Tanh,
 )
@@ -38,9 +39,11 @@ Parameters = dict[str, Any]
 
 def convolution(layer: Conv2d) -> Callable[[Any, Parameters], Any]:
     def function(x: Any, p: Parameters) -> Any:
-        edges = ((layer.edge, layer.edge), (layer.edge, layer.edge))
+        down, across = layer.windows
         y = jax.lax.conv_general_dilated(
-            x, p["weight"], (layer.stride, layer.stride), edges,
+            x, p["weight"], (down.stride, across.stride),
+            ((down.before, down.after), (across.before, across.after)),
+            rhs_dilation=(down.dilation, across.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=layer.groups,
         )  # fmt: skip
         return y + p.get("bias", 0)
@@ -93,11 +96,10 @@ def both_ways(x: Any, p: Parameters) -> Any:
 
 
 def pool(layer: MaxPool) -> Callable[[Any, Parameters], Any]:
-    edge = (layer.padding, layer.padding)
-
     def function(x: Any, _: Parameters) -> Any:
-        window, step = (1, layer.size, layer.size, 1), (1, layer.step, layer.step, 1)
-        edges = ((0, 0), edge, edge, (0, 0))
+        down, across = layer.windows(Site("pool", x.shape[1:]))
+        window, step = (1, down.taps, across.taps, 1), (1, down.stride, across.stride, 1)
+        edges = ((0, 0), (down.before, down.after), (across.before, across.after), (0, 0))
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, step, edges)
 
     return function
@@ -110,6 +112,9 @@ CASES: list[tuple[tuple[int, ...], Layer, Callable[[Any, Parameters], Any]]] = [
             Conv2d(channels=6, kernel=3, stride=2, bias=True),
             Conv2d(channels=4, kernel=5, stride=3, padding=1),
             Conv2d(channels=8, kernel=3, groups=4),
+            Conv2d(channels=6, kernel=(1, 5), stride=(2, 3), padding=(0, 1)),
+            Conv2d(channels=6, kernel=(3, 2), stride=2, padding=(0, 1, 2, 0), dilation=(2, 3)),
+            Conv2d(channels=8, kernel=3, stride=(4, 2), padding=4, dilation=2, groups=2),
         )
     ),
     ((5, 6, 3), BatchNorm(), batch_norm),
@@ -122,6 +127,7 @@ CASES: list[tuple[tuple[int, ...], Layer, Callable[[Any, Parameters], Any]]] = [
     ((4, 3), Swish(), lambda x, _: jax.nn.swish(x)),
     ((4, 3), Tanh(), lambda x, _: jnp.tanh(x)),
     ((7, 5, 2), MaxPool(size=3, stride=2, padding=1), pool(MaxPool(size=3, stride=2, padding=1))),
+    ((7, 5, 2), MaxPool(size=(2, 3), padding=(0, 1)), pool(MaxPool(size=(2, 3), padding=(0, 1)))),
     ((6, 5, 2), AveragePool(), lambda x, _: x.mean(axis=(1, 2))),
 ]
 

@@ -137,12 +137,13 @@ def test_inverse_deviation_and_moving_average() -> None:
     assert_same_bits(lambda: unit.moving_average(old, new, 0.1), naive.moving_average(old, new, 0.1))
 
 
-POOLS = [(1, 1), (2, 2), (3, 1), (2, 1), (3, 2), (2, 3)]
+POOLS = [((1, 1), (1, 1)), ((2, 2), (2, 2)), ((3, 3), (1, 1)), ((2, 2), (1, 1)), ((3, 3), (2, 2)),
+         ((2, 2), (3, 3)), ((1, 3), (2, 1)), ((3, 2), (1, 3))]  # fmt: skip
 
 
-def fits(shape: tuple[int, ...], height: int, width: int) -> bool:
+def fits(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether a window lies inside an image."""
-    return shape[1] >= height and shape[2] >= width
+    return shape[1] >= size[0] and shape[2] >= size[1]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -151,7 +152,7 @@ def test_max_pool(shape: tuple[int, ...], storage: str) -> None:
     """Windows side by side, overlapping, with gaps: the largest, its place, the gradient's way back."""
     unit = ChipVectorUnit(storage)
     x = tensor(shape, storage, 27)
-    for size, stride in [pool for pool in POOLS if fits(shape, pool[0], pool[0])]:
+    for size, stride in [pool for pool in POOLS if fits(shape, pool[0])]:
         wanted = naive.max_pool(x, size, stride)
         assert_same_bits(lambda size=size, stride=stride: unit.max_pool(x, size, stride), wanted)
         y, places = wanted
@@ -168,9 +169,9 @@ def test_max_pool_takes_the_first_of_equals() -> None:
     """A window of equal values, and one of zeros of both signs, sends its gradient to the first place."""
     unit = ChipVectorUnit("dlfloat16")
     x = np.float32([[1, 1], [1, 1]]).reshape(1, 2, 2, 1)
-    assert unit.max_pool(x, 2, 2)[1].tolist() == [[[[0]]]]
+    assert unit.max_pool(x, (2, 2), (2, 2))[1].tolist() == [[[[0]]]]
     x = np.float32([[-1, -0.0], [0.0, -1]]).reshape(1, 2, 2, 1)
-    assert unit.max_pool(x, 2, 2)[1].tolist() == [[[[1]]]]
+    assert unit.max_pool(x, (2, 2), (2, 2))[1].tolist() == [[[[1]]]]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -179,8 +180,8 @@ def test_average_pool(shape: tuple[int, ...], storage: str) -> None:
     """Square and oblong windows, the whole image among them: sum in order, one multiply, one rounding."""
     unit = ChipVectorUnit(storage)
     x = tensor(shape, storage, 29)
-    sizes = [((size, size), stride) for size, stride in POOLS] + [((2, 3), 1), ((shape[1], shape[2]), 1)]
-    for size, stride in [pool for pool in sizes if fits(shape, *pool[0])]:
+    sizes = [*POOLS, ((2, 3), (1, 1)), ((shape[1], shape[2]), (1, 1))]
+    for size, stride in [pool for pool in sizes if fits(shape, pool[0])]:
         wanted = naive.average_pool(x, size, stride, storage)
         assert_same_bits(lambda size=size, stride=stride: unit.average_pool(x, size, stride), wanted)
         dy = tensor(wanted.shape, storage, 30)
@@ -190,15 +191,29 @@ def test_average_pool(shape: tuple[int, ...], storage: str) -> None:
         )
 
 
+def test_average_pool_over_given_counts() -> None:
+    """Each window's sum times one over its own count, forward and backward, one rounding each."""
+    unit, shape = ChipVectorUnit("dlfloat16"), (2, 5, 7, 3)
+    x, size, stride = tensor(shape, "dlfloat16", 31), (3, 2), (2, 1)
+    counts = np.arange(1, 13).reshape(2, 6)
+    wanted = naive.average_pool(x, size, stride, "dlfloat16", counts)
+    assert_same_bits(lambda: unit.average_pool(x, size, stride, counts), wanted)
+    dy = tensor(wanted.shape, "dlfloat16", 32)
+    assert_same_bits(
+        lambda: unit.average_pool_backward(dy, shape, size, stride, counts),
+        naive.average_pool_backward(dy, shape, size, stride, "dlfloat16", counts),
+    )
+
+
 def test_pools_of_no_images() -> None:
     """A batch of none comes back empty, in the right shape."""
     unit = ChipVectorUnit("dlfloat16")
     none = np.zeros((0, 4, 6, 3), np.float32)
-    y, places = unit.max_pool(none, 2, 2)
+    y, places = unit.max_pool(none, (2, 2), (2, 2))
     assert (y.shape, places.shape) == ((0, 2, 3, 3), (0, 2, 3, 3))
-    assert unit.max_pool_backward(y, places, none.shape, 2, 2).shape == none.shape
-    assert unit.average_pool(none, (4, 6), 1).shape == (0, 1, 1, 3)
-    assert unit.average_pool_backward(y, none.shape, (2, 2), 2).shape == none.shape
+    assert unit.max_pool_backward(y, places, none.shape, (2, 2), (2, 2)).shape == none.shape
+    assert unit.average_pool(none, (4, 6), (1, 1)).shape == (0, 1, 1, 3)
+    assert unit.average_pool_backward(y, none.shape, (2, 2), (2, 2)).shape == none.shape
 
 
 def test_exponential_bits() -> None:
@@ -307,9 +322,9 @@ def test_layout_does_not_matter() -> None:
         lambda x: unit.batch_norm(x, ones, half, 1e-5)[0],
         lambda x: unit.batch_norm_fixed(x, ones, half, half, half),
         lambda x: unit.batch_norm_backward(x, x, ones, half, half)[0],
-        lambda x: unit.max_pool(x, 2, 2)[0],
-        lambda x: unit.average_pool(x, (4, 4), 1),
-        lambda x: unit.average_pool_backward(x, (6, 8, 8, 6), (2, 2), 2),
+        lambda x: unit.max_pool(x, (2, 2), (2, 2))[0],
+        lambda x: unit.average_pool(x, (4, 4), (1, 1)),
+        lambda x: unit.average_pool_backward(x, (6, 8, 8, 6), (2, 2), (2, 2)),
     ]
     transposed = plain.transpose(3, 2, 1, 0).copy().transpose(3, 2, 1, 0)
     strided = np.repeat(plain, 2, axis=3)[..., ::2]

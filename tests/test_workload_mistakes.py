@@ -84,6 +84,36 @@ MISTAKES = [
         "24:5: network[3].max_pool: 'padding' must be at most half of 'size' 3, got 2",
     ),
     (
+        "  - flatten\n",
+        "  - max_pool: {size: [3, 2], stride: 1, padding: [1, 1, 1]}\n",
+        "24:41: network[3].max_pool: padding: must be one number, [down, across] or [top",
+    ),
+    (
+        "  - flatten\n",
+        "  - conv2d: {channels: 2, kernel: [3, 0]}\n",
+        "24:27: network[3].conv2d: kernel[1]: must be at least 1, got 0",
+    ),
+    (
+        "  - flatten\n",
+        "  - conv2d: {channels: 2, kernel: [3]}\n",
+        "24:27: network[3].conv2d: kernel: too few items: item 2 is missing",
+    ),
+    (
+        "  - flatten\n",
+        "  - conv2d: {channels: 2, kernel: 3, stride: [1, 1, 1]}\n",
+        "24:38: network[3].conv2d: stride: must be a list of 2 items, got 3",
+    ),
+    (
+        "  - flatten\n",
+        "  - conv2d: {channels: 2, kernel: [9, 3], padding: [0, 1]}\n",
+        "24:5: network[3].conv2d: kernel 9 x 3 does not fit in the padded input (8, 8, 4)",
+    ),
+    (
+        "  - flatten\n",
+        "  - average_pool: {count_padding: true}\n",
+        "24:5: network[3].average_pool: 'count_padding' needs 'size': without it the window is",
+    ),
+    (
         "      body:\n",
         "      body: 3\n      bodi:\n",
         "19:7: unknown key 'bodi' (did you mean 'body'?); allowed: body, shortcut",
@@ -208,7 +238,8 @@ MISTAKES = [
     (
         "kernel: 3}",
         "kernel: wide}",
-        "11:31: blocks.pair.layers[0].conv2d: kernel: must be a whole number, got 'wide' (in the "
+        "11:31: blocks.pair.layers[0].conv2d: kernel: must be a whole number or a list of 2 items, got "
+        "'wide' (in the "
         "block used on line 16)",
     ),
     # shapes

@@ -152,16 +152,20 @@ def keep_where(x: Any, mask: Any, y: Any) -> None:
 
 
 @kernel(parallel=True)
-def max_pool(x: Any, size: int, stride: int, y: Any, places: Any) -> None:
-    """Largest value of each window and its position in it (the first of equals)."""
+def max_pool(x: Any, size: Any, stride: Any, y: Any, places: Any) -> None:
+    """Largest value of each window and its position in it (the first of equals).
+
+    ``size`` and ``stride`` of this and the next three are (down, across).
+    """
+    (height, width), (down, across) = size, stride
     n, rows, cols, channels = y.shape
     for i in prange(n):
         for r in range(rows):
             for s in range(cols):
                 for c in range(channels):
-                    best, place = x[i, r * stride, s * stride, c], 0
-                    for p in range(1, size * size):
-                        value = x[i, r * stride + p // size, s * stride + p % size, c]
+                    best, place = x[i, r * down, s * across, c], 0
+                    for p in range(1, height * width):
+                        value = x[i, r * down + p // width, s * across + p % width, c]
                         if value > best:
                             best, place = value, p
                     y[i, r, s, c] = best
@@ -169,20 +173,22 @@ def max_pool(x: Any, size: int, stride: int, y: Any, places: Any) -> None:
 
 
 @kernel(parallel=True)
-def max_pool_backward(dy: Any, places: Any, size: int, stride: int, dx: Any) -> None:
+def max_pool_backward(dy: Any, places: Any, size: Any, stride: Any, dx: Any) -> None:
     """Each gradient goes to the largest element of its window; overlapping windows add up in order."""
+    width, (down, across) = size[1], stride
     n, rows, cols, channels = dy.shape
     for i in prange(n):
         for r in range(rows):
             for s in range(cols):
                 for c in range(channels):
                     p = places[i, r, s, c]
-                    dx[i, r * stride + p // size, s * stride + p % size, c] += dy[i, r, s, c]
+                    dx[i, r * down + p // width, s * across + p % width, c] += dy[i, r, s, c]
 
 
 @kernel(parallel=True)
-def average_pool(x: Any, height: int, width: int, stride: int, factor: Any, y: Any) -> None:
-    """Sum of each window in order, times ``factor``."""
+def average_pool(x: Any, size: Any, stride: Any, factors: Any, y: Any) -> None:
+    """Sum of each window in order, times its factor (rows, cols)."""
+    (height, width), (down, across) = size, stride
     n, rows, cols, channels = y.shape
     for i in prange(n):
         for r in range(rows):
@@ -190,21 +196,22 @@ def average_pool(x: Any, height: int, width: int, stride: int, factor: Any, y: A
                 for c in range(channels):
                     total = np.float32(0.0)
                     for p in range(height * width):
-                        total += x[i, r * stride + p // width, s * stride + p % width, c]
-                    y[i, r, s, c] = total * factor
+                        total += x[i, r * down + p // width, s * across + p % width, c]
+                    y[i, r, s, c] = total * factors[r, s]
 
 
 @kernel(parallel=True)
-def average_pool_backward(dy: Any, height: int, width: int, stride: int, factor: Any, dx: Any) -> None:
-    """dy * factor to every element of its window; overlapping windows add up in order."""
+def average_pool_backward(dy: Any, size: Any, stride: Any, factors: Any, dx: Any) -> None:
+    """dy times its window's factor to every element of it; overlapping windows add up in order."""
+    (height, width), (down, across) = size, stride
     n, rows, cols, channels = dy.shape
     for i in prange(n):
         for r in range(rows):
             for s in range(cols):
                 for c in range(channels):
-                    share = dy[i, r, s, c] * factor
+                    share = dy[i, r, s, c] * factors[r, s]
                     for p in range(height * width):
-                        dx[i, r * stride + p // width, s * stride + p % width, c] += share
+                        dx[i, r * down + p // width, s * across + p % width, c] += share
 
 
 @kernel()

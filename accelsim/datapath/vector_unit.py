@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from accelsim.datapath import curve_kernels, lstm_kernels, row_kernels
 from accelsim.datapath import vector_kernels as kernels
-from accelsim.network.windows import output_extent
+from accelsim.network.windows import Window
 from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
+Counts = NDArray[np.int64]
+Pair = tuple[int, int]
 
 
 class ChipVectorUnit:
@@ -178,35 +180,34 @@ class ChipVectorUnit:
         lstm_kernels.lstm_cell_backward(*operands, dgates, dbefore)
         return self._stored(dgates), self._stored(dbefore)
 
-    def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
+    def max_pool(self, x: F32, size: Pair, stride: Pair) -> tuple[F32, NDArray[np.uint8]]:
         """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""
-        y = np.empty(_pooled(x.shape, (size, size), stride), np.float32)
+        y = np.empty(_pooled(x.shape, size, stride), np.float32)
         places = np.empty(y.shape, np.uint8)
         kernels.max_pool(np.ascontiguousarray(x), size, stride, y, places)
         return y, places
 
     def max_pool_backward(
-        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: int, stride: int
+        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: Pair, stride: Pair
     ) -> F32:
         """dx of the given shape."""
         dx = np.zeros(shape, np.float32)
         kernels.max_pool_backward(np.ascontiguousarray(dy), places, size, stride, dx)
         return self._stored(dx)
 
-    def average_pool(self, x: F32, size: tuple[int, int], stride: int) -> F32:
-        """(n, h, w, c) -> (n, oh, ow, c)."""
+    def average_pool(self, x: F32, size: Pair, stride: Pair, counts: Counts | None = None) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c): sums over ``counts`` (oh, ow), by default the window's elements."""
         y = np.empty(_pooled(x.shape, size, stride), np.float32)
-        factor = np.float32(1.0 / (size[0] * size[1]))
-        kernels.average_pool(np.ascontiguousarray(x), *size, stride, factor, y)
+        kernels.average_pool(np.ascontiguousarray(x), size, stride, _shares(y.shape, size, counts), y)
         return self._stored(y)
 
     def average_pool_backward(
-        self, dy: F32, shape: tuple[int, ...], size: tuple[int, int], stride: int
+        self, dy: F32, shape: tuple[int, ...], size: Pair, stride: Pair, counts: Counts | None = None
     ) -> F32:
         """dx of the given shape."""
         dx = np.zeros(shape, np.float32)
-        factor = np.float32(1.0 / (size[0] * size[1]))
-        kernels.average_pool_backward(np.ascontiguousarray(dy), *size, stride, factor, dx)
+        shares = _shares(dy.shape, size, counts)
+        kernels.average_pool_backward(np.ascontiguousarray(dy), size, stride, shares, dx)
         return self._stored(dx)
 
     def softmax(self, logits: F32) -> F32:
@@ -245,7 +246,13 @@ def _rows(x: F32) -> F32:
     return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
 
 
-def _pooled(shape: tuple[int, ...], size: tuple[int, int], stride: int) -> tuple[int, int, int, int]:
+def _pooled(shape: tuple[int, ...], size: Pair, stride: Pair) -> tuple[int, int, int, int]:
     n, height, width, channels = shape
-    rows, cols = output_extent(height, size[0], stride, 0), output_extent(width, size[1], stride, 0)
-    return n, rows, cols, channels
+    down, across = (Window(taps, step) for taps, step in zip(size, stride, strict=True))
+    return n, down.positions(height), across.positions(width), channels
+
+
+def _shares(shape: tuple[int, ...], size: Pair, counts: Counts | None) -> F32:
+    """What the sum of each window of an output (n, oh, ow, c) is multiplied by."""
+    elements = np.full(shape[1:3], size[0] * size[1]) if counts is None else counts
+    return np.asarray(1.0 / elements, np.float32)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from accelsim.importing.writing import Item
+
+MOST = 1024
+"""The largest kernel, stride and dilation of a layer."""
+
+
+def one_or_two(pair: Sequence[int]) -> int | list[int]:
+    """(down, across) as a workload file says it: one number where they are equal."""
+    return pair[0] if pair[0] == pair[1] else list(pair)
 
 
 @dataclass(frozen=True)
@@ -17,10 +26,16 @@ class Window:
     dilation: tuple[int, int] = (1, 1)
 
     @property
-    def plain(self) -> bool:
-        """Whether a `conv2d` layer can say it: square, one step, neighbouring taps."""
-        same = self.kernel[0] == self.kernel[1] and self.stride[0] == self.stride[1]
-        return same and self.dilation == (1, 1)
+    def sayable(self) -> bool:
+        """Whether a `conv2d` layer takes numbers as large as these."""
+        return max(*self.kernel, *self.stride, *self.dilation) <= MOST
+
+    def inputs(self, positions: tuple[int, int]) -> tuple[int, int]:
+        """Extents of an image of which the window has this many positions, without padding."""
+        down, across = (
+            (positions[i] - 1) * self.stride[i] + (self.kernel[i] - 1) * self.dilation[i] + 1 for i in (0, 1)
+        )
+        return down, across
 
 
 @dataclass(frozen=True)
@@ -54,18 +69,19 @@ class Problem:
     def items(self) -> list[Item]:
         """The layer, after a `refit` that gives it an input of its own.
 
-        A convolution that `conv2d` cannot say (oblong kernel or step, spread taps) is written as the matrix
-        product it becomes on an array: the same GEMMs, its input counted with the repeats of the windows.
-        A matrix product is a 1 x 1 convolution of an image as high as the product has rows.
+        A matrix product is a 1 x 1 convolution of an image as high as the product has rows; so is written a
+        convolution whose window is larger than a layer's may be.
         """
-        window = self.window if self.window and self.window.plain else None
-        kernel, stride = (window.kernel[0], window.stride[0]) if window else (1, 1)
-        rows, cols = self.extent if window else (self.positions, 1)
-        channels = self.groups * self.products // kernel**2
-        shape = [(rows - 1) * stride + kernel, (cols - 1) * stride + kernel, channels]
-        settings: dict[str, object] = {"channels": self.groups * self.outputs, "kernel": kernel}
-        settings |= {"stride": stride} if stride > 1 else {}
-        settings |= {"padding": 0} if kernel > 1 else {}
+        window, extent = self.window, self.extent
+        if window is None or not window.sayable:
+            window, extent = Window((1, 1)), (self.positions, 1)
+        channels = self.groups * self.products // math.prod(window.kernel)
+        shape = [*window.inputs(extent), channels]
+        settings: dict[str, object] = {"channels": self.groups * self.outputs}
+        settings |= {"kernel": one_or_two(window.kernel)}
+        settings |= {"stride": one_or_two(window.stride)} if window.stride != (1, 1) else {}
+        settings |= {"padding": 0} if window.kernel != (1, 1) else {}
+        settings |= {"dilation": one_or_two(window.dilation)} if window.dilation != (1, 1) else {}
         settings |= {"groups": self.groups} if self.groups > 1 else {}
         return [("refit", {"shape": shape}), ("conv2d", settings | {"name": self.name})]
 

@@ -140,6 +140,8 @@ def _rows_reached(sliding: Sliding, begins: NDArray[np.int64], ends: NDArray[np.
 @cache
 def _reached(axis: Axis) -> NDArray[np.int64]:
     """[i, j]: inputs that the positions i .. j meet (for j >= i)."""
+    if axis.dilation > 1:
+        return _reached_one_by_one(axis)
     begins = axis.first + axis.stride * np.arange(axis.positions)
     if axis.stride > axis.taps:
         alone = [axis.reached(position, 1) for position in range(axis.positions)]
@@ -147,6 +149,15 @@ def _reached(axis: Axis) -> NDArray[np.int64]:
         return np.asarray(sums[None, 1:] - sums[:-1, None], np.int64)
     ends = np.minimum(begins + axis.taps, axis.extent)
     return np.asarray(np.maximum(ends[None, :] - np.maximum(begins, 0)[:, None], 0), np.int64)
+
+
+def _reached_one_by_one(axis: Axis) -> NDArray[np.int64]:
+    """The same where a run of windows may leave out inputs between its taps."""
+    reached = np.zeros((axis.positions, axis.positions), np.int64)
+    for first in range(axis.positions):
+        for last in range(first, axis.positions):
+            reached[first, last] = axis.reached(first, last - first + 1)
+    return reached
 
 
 def candidates(gemm: Gemm, chip: Chip, chunk: int, splits_k: int) -> Iterator[Patches]:

@@ -42,7 +42,8 @@ from accelsim.operations import Gemm
 class ConvolutionShape:
     """A convolution; ``filters`` and ``channels`` are those of one group.
 
-    A kernel has ``kernel`` rows of ``taps`` columns; ``stride`` is down an image, ``step`` across it.
+    A kernel has ``kernel`` rows of ``taps`` columns; ``stride`` is down an image, ``step`` across. ``rows``
+    and ``cols`` of inputs reach from its first tap to its last.
     """
 
     samples: int
@@ -57,6 +58,17 @@ class ConvolutionShape:
     cols_in: int
     rows_out: int
     cols_out: int
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def rows(self) -> int:
+        """Input rows under the kernel."""
+        return (self.kernel - 1) * self.dilation[0] + 1
+
+    @property
+    def cols(self) -> int:
+        """Input columns under the kernel."""
+        return (self.taps - 1) * self.dilation[1] + 1
 
     @property
     def weights(self) -> int:
@@ -66,7 +78,7 @@ class ConvolutionShape:
     @property
     def cols_read(self) -> int:
         """Columns that windows touch, those of zeros around an image among them."""
-        return (self.cols_out - 1) * self.step + self.taps
+        return (self.cols_out - 1) * self.step + self.cols
 
     @property
     def outputs(self) -> int:
@@ -88,6 +100,7 @@ def shape_of(gemm: Gemm) -> ConvolutionShape:
     return ConvolutionShape(
         sliding.samples, gemm.groups, gemm.n, sliding.channels, down.taps, across.taps, down.stride,
         across.stride, down.extent, across.extent, down.positions, across.positions,
+        (down.dilation, across.dilation),
     )  # fmt: skip
 
 
@@ -125,7 +138,7 @@ class RowMapping(RowChoice):
     @property
     def rows_in(self) -> int:
         """Input rows that a strip needs."""
-        return (self.strip - 1) * self.shape.stride + self.shape.kernel
+        return (self.strip - 1) * self.shape.stride + self.shape.rows
 
     @property
     def sample_blocks(self) -> int:

@@ -62,7 +62,7 @@ def useful(shape: ConvolutionShape, found: Sequence[Placement]) -> list[Placemen
 
 def held(shape: ConvolutionShape, store: LocalStore) -> list[tuple[int, int]]:
     """(filters, channels) that a PE can hold; filters are powers of two."""
-    most_channels = max(store.input_words // shape.taps, 1)
+    most_channels = max(store.input_words // shape.cols, 1)
     found = []
     for channels in range(1, min(most_channels, shape.channels) + 1):
         most = min(store.filter_words // (shape.taps * channels), store.sum_words)
@@ -158,7 +158,7 @@ def fixed(
     words = choice.filters * choice.channels * shape.taps
     if sets > most_sets:
         raise InputError(f"{most_sets} sets of {choice.strip} output rows fit, not {sets}")
-    if choice.channels * shape.taps > store.input_words or words > store.filter_words:
+    if choice.channels * shape.cols > store.input_words or words > store.filter_words:
         raise InputError(
             f"{choice.filters} filters x {choice.channels} channels do not fit a PE's local store"
         )

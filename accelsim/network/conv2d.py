@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from accelsim.network.executor import F32, Array, Executor, Operand
 from accelsim.network.layer import Shape, ShapeError, Site, tensor
 from accelsim.network.matrix_layer import MatrixLayer
-from accelsim.network.windows import (
-    Residue,
-    gradient_columns,
-    grouped,
-    im2col,
-    output_extent,
-    residues,
-    ungrouped,
-)
-from accelsim.operations import Axis, Gemm, Sliding, TensorFormats
+from accelsim.network.window_keys import OneOrTwo, Padding, both, checked_padding, extents_text, windows_of
+from accelsim.network.windows import Residue, Window, gradient_columns, grouped, im2col, ungrouped
+from accelsim.operations import Gemm, Sliding, TensorFormats
 
 
 class Conv2d(MatrixLayer):
-    """2-D convolution of (h, w, c) images; the weight is (kernel, kernel, c / groups, channels).
+    """2-D convolution of (h, w, c) images; the weight is (taps down, across, c / groups, channels).
+
+    A convolution along one axis is one of images (h, 1, c) with a kernel [k, 1] and padding [p, 0].
 
     K of the forward GEMM runs over (tap row, tap column, input channel). dL/dx of a strided
     convolution is one GEMM per class of input positions that meet the same taps, so that no
@@ -33,20 +29,33 @@ class Conv2d(MatrixLayer):
 
     kind: ClassVar[str] = "conv2d"
     channels: int = Field(ge=1, le=65536, description="output channels")
-    kernel: int = Field(ge=1, le=63, description="height and width of the kernel")
-    stride: int = Field(default=1, ge=1, le=63, description="step of the window")
-    padding: int | None = Field(
-        default=None, ge=0, le=63, description="zeros at each edge; default kernel // 2"
+    kernel: OneOrTwo = Field(description="extent of the kernel: one number or [height, width]")
+    stride: OneOrTwo = Field(default=1, description="step of the window: one number or [down, across]")
+    padding: Padding | None = Field(
+        default=None,
+        description="zeros at the edges: one number, [down, across] or [top, left, bottom, right]; "
+        "default dilation * (kernel // 2)",
     )
+    dilation: OneOrTwo = Field(default=1, description="step between taps: one number or [down, across]")
     groups: int = Field(default=1, ge=1, description="as many groups as input channels is depthwise")
 
     def is_depthwise(self, site: Site) -> bool:
         return self.groups > 1 and self.groups == site.input_shape[2]
 
+    @field_validator("padding")
+    @classmethod
+    def _has_sides(cls, padding: Padding | None) -> Padding | None:
+        return None if padding is None else checked_padding(padding)
+
     @property
-    def edge(self) -> int:
-        """Zeros at each edge."""
-        return self.kernel // 2 if self.padding is None else self.padding
+    def windows(self) -> tuple[Window, Window]:
+        """The window along both axes: (down, across)."""
+        return windows_of(self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def taps(self) -> int:
+        """Positions of an image that one output sees."""
+        return math.prod(both(self.kernel))
 
     def output_shape(self, site: Site) -> Shape:
         if len(site.input_shape) != 3:
@@ -56,32 +65,30 @@ class Conv2d(MatrixLayer):
             raise ShapeError(
                 f"groups {self.groups} must divide the {channels} input and {self.channels} output channels"
             )
-        rows = output_extent(height, self.kernel, self.stride, self.edge)
-        cols = output_extent(width, self.kernel, self.stride, self.edge)
+        down, across = self.windows
+        rows, cols = down.positions(height), across.positions(width)
         if min(rows, cols) < 1:
-            raise ShapeError(f"kernel {self.kernel} does not fit in the padded input {site.input_shape}")
+            kernel = extents_text(self.kernel)
+            raise ShapeError(f"kernel {kernel} does not fit in the padded input {site.input_shape}")
         return (rows, cols, self.channels)
 
     def fan_in(self, site: Site) -> int:
-        return self.kernel * self.kernel * site.input_shape[2] // self.groups
+        return self.taps * site.input_shape[2] // self.groups
 
     def weight_shape(self, site: Site) -> Shape:
-        return (self.kernel, self.kernel, site.input_shape[2] // self.groups, self.channels)
+        return (*both(self.kernel), site.input_shape[2] // self.groups, self.channels)
 
     def classes(self, site: Site) -> list[tuple[Residue, Residue]]:
         """Pairs of row and column residue classes of the input positions."""
         height, width, _ = site.input_shape
-        down = residues(height, self.kernel, self.stride, self.edge)
-        across = residues(width, self.kernel, self.stride, self.edge)
-        return [(d, a) for d in down for a in across]
+        down, across = self.windows
+        return [(d, a) for d in down.residues(height) for a in across.residues(width)]
 
     def _sliding(self, site: Site, batch: int, along: Literal["m", "k"]) -> Sliding:
         """The input images under the kernel."""
         height, width, channels = site.input_shape
-        rows, cols, _ = self.output_shape(site)
-        down = Axis(height, rows, self.kernel, self.stride, -self.edge)
-        across = Axis(width, cols, self.kernel, self.stride, -self.edge)
-        return Sliding(batch, channels // self.groups, down, across, along)
+        down, across = self.windows
+        return Sliding(batch, channels // self.groups, down.over(height), across.over(width), along)
 
     def forward_gemm(self, site: Site, batch: int, formats: TensorFormats) -> Gemm:
         rows, cols, channels = self.output_shape(site)
@@ -110,8 +117,8 @@ class Conv2d(MatrixLayer):
                 tensor(site, "weight codes", taps * weights_per_tap, formats.weight, "parameter"),
                 tensor(site, "dx", positions * inputs, formats.storage, "stream"),
                 self.groups,
-                part=f"rows {down.offset}, columns {across.offset}" if self.stride > 1 else "",
-                sliding=Sliding(batch, channels // self.groups, _over(down, rows), _over(across, cols), "m"),
+                part=f"rows {down.offset}, columns {across.offset}" if both(self.stride) != (1, 1) else "",
+                sliding=Sliding(batch, channels // self.groups, down.over(rows), across.over(cols), "m"),
             ))  # fmt: skip
         return gemms
 
@@ -132,7 +139,7 @@ class Conv2d(MatrixLayer):
         weight = chip.weight(site.name, self.weight_shape(site))
         chip.keep(site.name, "inputs", inputs)
         chip.keep(site.name, "weight", weight)
-        columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
+        columns = im2col(inputs.array, *self.windows, self.groups)
         kernels = grouped(weight.array, self.groups)
         gemm = self.gemms(site, len(x), chip).forward
         y = ungrouped(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernels)))
@@ -146,21 +153,22 @@ class Conv2d(MatrixLayer):
         if not site.needs_input_gradient:
             return np.zeros(shape, dy.dtype)
         gemms = self.gemms(site, len(dy), chip).backward
-        if self.stride == 1:  # one class, of all positions
+        steps = both(self.stride)
+        if steps == (1, 1):  # one class, of all positions
             (gemm,), (classes,) = gemms, self.classes(site)
             product = self._input_gradient(site, gemm, classes, for_input, chip)
             return chip.activation_backward(site.name, product.reshape(shape))
         dx = np.zeros(shape, dy.dtype)
         for gemm, (down, across) in zip(gemms, self.classes(site), strict=True):
             product = self._input_gradient(site, gemm, (down, across), for_input, chip)
-            positions = dx[:, down.first_input :: self.stride, across.first_input :: self.stride]
+            positions = dx[:, down.first_input :: steps[0], across.first_input :: steps[1]]
             positions[...] = product.reshape(len(dy), down.inputs, across.inputs, -1)
         return chip.activation_backward(site.name, dx)
 
     def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
         inputs = chip.kept(site.name, "inputs")
         gemm = self.gemms(site, len(dy.array), chip).update
-        columns = im2col(inputs.array, self.kernel, self.stride, self.edge, self.groups)
+        columns = im2col(inputs.array, *self.windows, self.groups)
         gradient = grouped(dy.array, self.groups)
         dw = chip.multiply(gemm, inputs.rearranged(columns.swapaxes(-1, -2)), dy.rearranged(gradient))
         chip.add_gradient(site.name, "weight", ungrouped(dw).reshape(self.weight_shape(site)))
@@ -171,7 +179,7 @@ class Conv2d(MatrixLayer):
         """dL/dx at the positions of one pair of classes: (positions, channels)."""
         down, across = classes
         weight = chip.kept(site.name, "weight")
-        taps = weight.array[down.offset :: self.stride, across.offset :: self.stride]
+        taps = weight.array[down.offset :: down.spacing, across.offset :: across.spacing]
         columns = gradient_columns(dy.array, down, across, self.groups)
         product = chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(self._turned(taps)))
         return ungrouped(product)
@@ -185,8 +193,3 @@ class Conv2d(MatrixLayer):
         split = taps.reshape(down, across, inputs, self.groups, channels // self.groups)
         stack = split.transpose(3, 0, 1, 4, 2).reshape(self.groups, -1, inputs)
         return stack[0] if self.groups == 1 else stack
-
-
-def _over(residue: Residue, outputs: int) -> Axis:
-    """The gradient of ``outputs`` positions under the taps of one class of inputs: a window of stride 1."""
-    return Axis(outputs, residue.inputs, residue.taps, 1, residue.first_quotient - residue.taps + 1)

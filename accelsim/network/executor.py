@@ -16,6 +16,8 @@ from accelsim.operations import Gemm, TensorFormats
 
 F32 = NDArray[np.float32]
 Array = NDArray[Any]
+Counts = NDArray[np.int64]
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -121,19 +123,19 @@ class VectorUnit(Protocol):
     def moving_average(self, old: F32, new: F32, momentum: float) -> F32:
         """old + momentum * (new - old)."""
 
-    def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, NDArray[np.uint8]]:
-        """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window."""
+    def max_pool(self, x: F32, size: Pair, stride: Pair) -> tuple[F32, NDArray[np.uint8]]:
+        """(n, h, w, c) -> (n, oh, ow, c) and the position of each maximum in its window; (down, across)."""
 
     def max_pool_backward(
-        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: int, stride: int
+        self, dy: F32, places: NDArray[np.uint8], shape: tuple[int, ...], size: Pair, stride: Pair
     ) -> F32:
         """dx of the given shape."""
 
-    def average_pool(self, x: F32, size: tuple[int, int], stride: int) -> F32:
-        """(n, h, w, c) -> (n, oh, ow, c)."""
+    def average_pool(self, x: F32, size: Pair, stride: Pair, counts: Counts | None = None) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c): sums over ``counts`` (oh, ow), by default the window's elements."""
 
     def average_pool_backward(
-        self, dy: F32, shape: tuple[int, ...], size: tuple[int, int], stride: int
+        self, dy: F32, shape: tuple[int, ...], size: Pair, stride: Pair, counts: Counts | None = None
     ) -> F32:
         """dx of the given shape."""
 

@@ -3,84 +3,135 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from accelsim.network.executor import F32, Executor
+from accelsim.network.executor import F32, Counts, Executor, Pair
 from accelsim.network.layer import Formats, Layer, Shape, ShapeError, Site, tensor, vector_layer_work
-from accelsim.network.windows import output_extent
-from accelsim.operations import LayerWork, VectorWork
+from accelsim.network.window_keys import both, checked_padding, extents_text, sides, windows_of
+from accelsim.network.windows import Window
+from accelsim.operations import Axis, LayerWork, VectorWork
+
+Step = Annotated[int, Field(ge=1, le=63)]
+Few = Annotated[int, Field(ge=1, le=15)]
+Edge = Annotated[int, Field(ge=0, le=31)]
 
 
-class MaxPool(Layer):
-    """Largest value of each window of (h, w, c).
+class Pool(Layer):
+    """What both pools share: a window that slides over images (h, w, c).
 
-    Padding lies below every value. With ``ceil`` a last window may reach over the lower and right edge,
-    as long as it starts inside the image or its upper or left padding.
+    With ``ceil`` a last window may reach over the lower and right edge, as long as it starts inside the image
+    or its upper or left padding.
     """
 
-    kind: ClassVar[str] = "max_pool"
-    size: int = Field(ge=1, le=15, description="height and width of the window")
-    stride: int | None = Field(default=None, ge=1, le=63, description="step of the window; default size")
-    padding: int = Field(default=0, ge=0, le=7, description="positions at each edge; at most half the size")
+    stride: Step | tuple[Step, Step] | None = Field(
+        default=None, description="step of the window: one number or [down, across]; default size"
+    )
+    padding: Edge | tuple[Edge, ...] = Field(
+        default=0,
+        description="positions at the edges, at most half the size: one number, [down, across] or "
+        "[top, left, bottom, right]",
+    )
     ceil: bool = Field(default=False, description="let the last window reach over the edge")
 
+    @field_validator("padding")
+    @classmethod
+    def _has_sides(cls, padding: Edge | tuple[Edge, ...]) -> Edge | tuple[Edge, ...]:
+        return checked_padding(padding)
+
     @model_validator(mode="after")
-    def _padding_meets_the_image(self) -> MaxPool:
-        if 2 * self.padding > self.size:
-            raise ValueError(f"'padding' must be at most half of 'size' {self.size}, got {self.padding}")
+    def _padding_meets_the_image(self) -> Self:
+        size = self.extent
+        if size is not None and any(
+            2 * max(edges) > taps for edges, taps in zip(sides(self.padding), both(size), strict=True)
+        ):
+            given = self.padding if isinstance(self.padding, int) else list(self.padding)
+            raise ValueError(f"'padding' must be at most half of 'size' {extents_text(size)}, got {given}")
         return self
 
     @property
-    def step(self) -> int:
-        """Step of the window."""
-        return self.size if self.stride is None else self.stride
+    @abstractmethod
+    def extent(self) -> int | Pair | None:
+        """The window's extent as it is given; None is the whole image."""
+
+    def windows(self, site: Site) -> tuple[Window, Window]:
+        """The window along both axes: (down, across), without what it reaches over the edge."""
+        if self.extent is None:
+            height, width, _ = site.input_shape
+            return Window(height), Window(width)
+        return windows_of(self.extent, self.stride or self.extent, self.padding)
+
+    def reaching(self, site: Site) -> tuple[Window, Window]:
+        """The same, with what a last window reaches over the edge counted as padding."""
+        down, across = self.windows(site)
+        height, width, _ = site.input_shape
+        return (_reaching(down, height), _reaching(across, width)) if self.ceil else (down, across)
 
     def output_shape(self, site: Site) -> Shape:
-        _check_image(self.kind, site)
-        height, width, channels = site.input_shape
-        extents = [self._padded(extent) for extent in (height, width)]
-        rows, cols = (output_extent(extent, self.size, self.step, 0) for extent in extents)
-        if min(rows, cols) < 1:
-            raise ShapeError(f"window {self.size} does not fit in the input {site.input_shape}")
-        return (rows, cols, channels)
+        if len(site.input_shape) != 3:
+            raise ShapeError(f"{self.kind} takes (height, width, channels), got {site.input_shape}")
+        rows, cols = self.positions(site)
+        if min(rows, cols) < 1 and self.extent is not None:
+            size = extents_text(self.extent)
+            raise ShapeError(f"window {size} does not fit in the input {site.input_shape}")
+        return (rows, cols, site.input_shape[2])
 
-    def _padded(self, extent: int) -> int:
-        """The extent with padding, and with what a last window reaches over the edge."""
-        padded = extent + 2 * self.padding
-        over = (padded - self.size) % self.step
-        starts_inside = padded - over + self.step - self.size < extent + self.padding
-        if self.ceil and over and padded >= self.size and starts_inside:
-            return padded + self.step - over
-        return padded
-
-    def _edges(self, site: Site) -> list[tuple[int, int]]:
-        """Positions before and after each axis of (n, h, w, c)."""
-        added = [self._padded(extent) - extent - self.padding for extent in site.input_shape[:2]]
-        return [(0, 0), (self.padding, added[0]), (self.padding, added[1]), (0, 0)]
+    def positions(self, site: Site) -> Pair:
+        """Output positions: (down, across)."""
+        down, across = self.reaching(site)
+        return down.positions(site.input_shape[0]), across.positions(site.input_shape[1])
 
     def output_nonnegative(self, site: Site) -> bool:
         return site.nonnegative
 
+    def padded(self, site: Site, x: F32, value: float) -> F32:
+        """(n, h, w, c) with ``value`` around it."""
+        edges = [(window.before, window.after) for window in self.reaching(site)]
+        return np.pad(x, [(0, 0), *edges, (0, 0)], constant_values=value) if any(map(any, edges)) else x
+
+    def cropped(self, site: Site, dx: F32) -> F32:
+        """The gradient without that of the padding."""
+        (top, left), (height, width, _) = (each.before for each in self.windows(site)), site.input_shape
+        return dx[:, top : top + height, left : left + width]
+
+
+def _reaching(window: Window, extent: int) -> Window:
+    padded = extent + window.before + window.after
+    over = (padded - window.taps) % window.stride
+    starts_inside = padded - over + window.stride - window.taps < extent + window.before
+    if over and padded >= window.taps and starts_inside:
+        return replace(window, after=window.after + window.stride - over)
+    return window
+
+
+class MaxPool(Pool):
+    """Largest value of each window of (h, w, c); padding lies below every value."""
+
+    kind: ClassVar[str] = "max_pool"
+    size: Few | tuple[Few, Few] = Field(description="extent of the window: one number or [height, width]")
+
+    @property
+    def extent(self) -> int | Pair:
+        return self.size
+
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        edges = self._edges(site)
-        if any(map(any, edges)):
-            x = np.pad(x, edges, constant_values=-np.inf)
-        y, places = chip.vector.max_pool(x, self.size, self.step)
+        x = self.padded(site, x, -np.inf)
+        y, places = chip.vector.max_pool(x, *_size_and_step(self.windows(site)))
         chip.keep(site.name, "places", (places, x.shape))
         return y
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         places, shape = chip.kept(site.name, "places")
-        dx = chip.vector.max_pool_backward(dy, places, shape, self.size, self.step)
-        height, width, _ = site.input_shape
-        return dx[:, self.padding : self.padding + height, self.padding : self.padding + width]
+        window = _size_and_step(self.windows(site))
+        return self.cropped(site, chip.vector.max_pool_backward(dy, places, shape, *window))
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         inputs, outputs = batch * site.elements, batch * math.prod(self.output_shape(site))
-        window = self.size * self.size
+        window = math.prod(both(self.size))
         # which element of its window was the largest
         places = tensor(site, "places", outputs, "uint4" if window <= 16 else "uint8", "saved")
         forward = VectorWork("max_pool", outputs, compares=window - 1)
@@ -93,52 +144,68 @@ class MaxPool(Layer):
         ]
 
 
-class AveragePool(Layer):
-    """Mean of each window of (h, w, c); without ``size`` of the whole image, then flat: (c,)."""
+class AveragePool(Pool):
+    """Mean of each window of (h, w, c); without ``size`` of the whole image, then flat: (c,).
+
+    The mean is over what lies inside the image, with ``count_padding`` over the zeros around it, too (but not
+    over what ``ceil`` adds).
+    """
 
     kind: ClassVar[str] = "average_pool"
-    size: int | None = Field(
-        default=None, ge=1, le=63, description="height and width; default the whole image"
+    size: Step | tuple[Step, Step] | None = Field(
+        default=None, description="extent of the window: one number or [height, width]; default the image"
     )
-    stride: int | None = Field(default=None, ge=1, le=63, description="step of the window; default size")
+    count_padding: bool = Field(default=False, description="the mean is over the padding's zeros, too")
 
     @model_validator(mode="after")
-    def _stride_has_a_size(self) -> AveragePool:
-        if self.size is None and self.stride is not None:
-            raise ValueError("'stride' needs 'size': without it the window is the whole image")
+    def _rest_needs_a_size(self) -> AveragePool:
+        if self.size is None:
+            given = [key for key in ("stride", "padding", "ceil", "count_padding") if getattr(self, key)]
+            if given:
+                raise ValueError(f"'{given[0]}' needs 'size': without it the window is the whole image")
         return self
 
-    def _window(self, site: Site) -> tuple[tuple[int, int], int]:
-        if self.size is None:
-            return (site.input_shape[0], site.input_shape[1]), 1
-        return (self.size, self.size), self.stride or self.size
+    @property
+    def extent(self) -> int | Pair | None:
+        return self.size
 
     def output_shape(self, site: Site) -> Shape:
-        _check_image(self.kind, site)
-        if self.size is None:
-            return (site.input_shape[2],)
-        return _pooled_shape(self.kind, site, *self._window(site))
+        rows, cols, channels = super().output_shape(site)
+        return (channels,) if self.size is None else (rows, cols, channels)
 
-    def output_nonnegative(self, site: Site) -> bool:
-        return site.nonnegative
+    def counts(self, site: Site) -> Counts | None:
+        """Over how many elements each window's mean is; None: all of them."""
+        plain, reaching = self.windows(site), self.reaching(site)
+        if not any(window.before or window.after for window in reaching):
+            return None
+        found = []
+        for extent, window, wide in zip(site.input_shape, plain, reaching, strict=False):
+            before, after = (window.before, window.after) if self.count_padding else (0, 0)
+            positions, first = wide.positions(extent), before - window.before
+            counted = Axis(before + extent + after, positions, window.taps, window.stride, first)
+            found.append([counted.reached(position, 1) for position in range(positions)])
+        return np.multiply.outer(*found)
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        y = chip.vector.average_pool(x, *self._window(site))
+        x = self.padded(site, x, 0)
+        y = chip.vector.average_pool(x, *_size_and_step(self.windows(site)), self.counts(site))
         return y.reshape(len(x), *self.output_shape(site))
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        size, stride = self._window(site)
         height, width, channels = site.input_shape
-        rows, cols = output_extent(height, size[0], stride, 0), output_extent(width, size[1], stride, 0)
-        images = dy.reshape(len(dy), rows, cols, channels)
-        return chip.vector.average_pool_backward(images, (len(dy), height, width, channels), size, stride)
+        down, across = self.reaching(site)
+        shape = (len(dy), height + down.before + down.after, width + across.before + across.after, channels)
+        images = dy.reshape(len(dy), *self.positions(site), channels)
+        window = _size_and_step(self.windows(site))
+        dx = chip.vector.average_pool_backward(images, shape, *window, self.counts(site))
+        return self.cropped(site, dx)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         inputs, outputs = batch * site.elements, batch * math.prod(self.output_shape(site))
-        size, _ = self._window(site)
+        taps = math.prod(window.taps for window in self.windows(site))
         x = tensor(site, "x", inputs, formats[site.name].storage, "stream")
         y = tensor(site, "y", outputs, formats[site.name].storage, "stream")
-        forward = VectorWork("average_pool", outputs, adds=size[0] * size[1] - 1, multiplies=1)
+        forward = VectorWork("average_pool", outputs, adds=taps - 1, multiplies=1)
         backward = VectorWork("average_pool_gradient", inputs, adds=1, multiplies=1)
         return [
             vector_layer_work(self, site, "forward", [forward], [x], [y]),
@@ -146,15 +213,6 @@ class AveragePool(Layer):
         ]
 
 
-def _check_image(kind: str, site: Site) -> None:
-    if len(site.input_shape) != 3:
-        raise ShapeError(f"{kind} takes (height, width, channels), got {site.input_shape}")
-
-
-def _pooled_shape(kind: str, site: Site, size: tuple[int, int], stride: int) -> Shape:
-    _check_image(kind, site)
-    height, width, channels = site.input_shape
-    rows, cols = output_extent(height, size[0], stride, 0), output_extent(width, size[1], stride, 0)
-    if min(rows, cols) < 1:
-        raise ShapeError(f"window {size[0]} does not fit in the input {site.input_shape}")
-    return (rows, cols, channels)
+def _size_and_step(windows: tuple[Window, Window]) -> tuple[Pair, Pair]:
+    down, across = windows
+    return (down.taps, across.taps), (down.stride, across.stride)

@@ -84,12 +84,13 @@ class MeanPositions(Layer):
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         positions, channels = site.input_shape
         columns = x.reshape(len(x), positions, 1, channels)
-        return chip.vector.average_pool(columns, (positions, 1), 1).reshape(len(x), channels)
+        return chip.vector.average_pool(columns, (positions, 1), (1, 1)).reshape(len(x), channels)
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         positions, channels = site.input_shape
         columns = dy.reshape(len(dy), 1, 1, channels)
-        dx = chip.vector.average_pool_backward(columns, (len(dy), positions, 1, channels), (positions, 1), 1)
+        shape = (len(dy), positions, 1, channels)
+        dx = chip.vector.average_pool_backward(columns, shape, (positions, 1), (1, 1))
         return dx.reshape(len(dy), positions, channels)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:

@@ -4,47 +4,93 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 
 from accelsim.network.executor import Array
 from accelsim.numerics.window_walk import Walk
+from accelsim.operations import Axis
 
 
 @dataclass(frozen=True)
 class Residue:
-    """The input positions along one axis whose window taps are congruent, in a strided convolution.
+    """The input positions along one axis that meet the same taps of a window.
 
-    Input position ``i`` with ``(i + padding) % stride == offset`` meets the taps ``offset, offset +
-    stride, ...`` only. For the j-th of these taps the output position is ``quotient(i) - j``.
+    Input position ``i`` meets tap ``p`` if ``i + before - p * dilation`` is a multiple of the stride. Those
+    of a class are every stride-th from ``first_input`` on and meet the taps ``offset``, ``offset +
+    spacing``, ... only; for the j-th of these the output position is ``quotient(i) - j * back``, where the
+    quotient grows by one from an input to the next.
     """
 
     offset: int
+    spacing: int
     taps: int
     first_input: int
     inputs: int
     first_quotient: int
+    back: int
+
+    def over(self, outputs: int) -> Axis:
+        """The gradient of ``outputs`` positions under the taps of this class: a window of stride 1."""
+        first = self.first_quotient - (self.taps - 1) * self.back
+        return Axis(outputs, self.inputs, self.taps, 1, first, self.back)
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window slides along one axis.
+
+    Output position ``o`` meets, with tap ``j`` of ``taps``, input position ``o * stride - before + j *
+    dilation``; there are ``before`` and ``after`` zeros around the input.
+    """
+
+    taps: int
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+    dilation: int = 1
+
+    @property
+    def span(self) -> int:
+        """Input positions from the first tap to the last."""
+        return (self.taps - 1) * self.dilation + 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether each position meets itself and nothing else."""
+        return self.taps == self.stride == 1 and self.before == self.after == 0
+
+    def positions(self, extent: int) -> int:
+        """Output positions (below 1 where the window does not fit)."""
+        return (extent + self.before + self.after - self.span) // self.stride + 1
+
+    def over(self, extent: int) -> Axis:
+        """An image of this extent under the window."""
+        return Axis(extent, self.positions(extent), self.taps, self.stride, -self.before, self.dilation)
+
+    def residues(self, extent: int) -> tuple[Residue, ...]:
+        """The classes of input positions that meet any tap."""
+        return _residues(self, extent)
 
 
 @lru_cache(maxsize=4096)
-def residues(extent: int, kernel: int, stride: int, padding: int) -> tuple[Residue, ...]:
-    """The residue classes of one axis that hold any input position and any tap."""
+def _residues(window: Window, extent: int) -> tuple[Residue, ...]:
+    stride, common = window.stride, gcd(window.stride, window.dilation)
+    spacing, back = stride // common, window.dilation // common
     found = []
-    for offset in range(stride):
-        taps = len(range(offset, kernel, stride))
-        first = (offset - padding) % stride
+    for rest in range(0, stride, common):  # between multiples of the common divisor no tap falls
+        offset = next(tap for tap in range(spacing) if (tap * window.dilation - rest) % stride == 0)
+        taps = len(range(offset, window.taps, spacing))
+        first = (rest - window.before) % stride
         inputs = len(range(first, extent, stride))
         if taps and inputs:
-            found.append(Residue(offset, taps, first, inputs, (first + padding - offset) // stride))
+            quotient = (first + window.before - offset * window.dilation) // stride
+            found.append(Residue(offset, spacing, taps, first, inputs, quotient, back))
     return tuple(found)
 
 
-def output_extent(extent: int, kernel: int, stride: int, padding: int) -> int:
-    """Output positions along one axis (below 1 where the kernel does not fit)."""
-    return (extent + 2 * padding - kernel) // stride + 1
-
-
-def im2col(images: Array, kernel: int, stride: int, padding: int, groups: int = 1) -> Array:
+def im2col(images: Array, down: Window, across: Window, groups: int = 1) -> Array:
     """Windows of images as rows.
 
     Parameters
@@ -53,15 +99,20 @@ def im2col(images: Array, kernel: int, stride: int, padding: int, groups: int = 
 
     Returns
     -------
-    (n * oh * ow, kernel * kernel * c), columns ordered (tap row, tap column, channel); of several groups
-    of channels a stack (groups, n * oh * ow, kernel * kernel * c / groups).
+    (n * oh * ow, taps down * taps across * c), columns ordered (tap row, tap column, channel); of several
+    groups of channels a stack (groups, n * oh * ow, taps down * taps across * c / groups).
     """
     n, height, width, channels = images.shape
-    rows = output_extent(height, kernel, stride, padding)
-    cols = output_extent(width, kernel, stride, padding)
-    if kernel == 1 and stride == 1 and padding == 0 and groups == 1:
-        return images.reshape(n * rows * cols, channels)
-    return _windows(images, Walk((rows, cols), (kernel, kernel), (-padding, -padding), stride, 1), groups)
+    if down.alone and across.alone and groups == 1:
+        return images.reshape(n * height * width, channels)
+    walk = Walk(
+        (down.positions(height), across.positions(width)),
+        (down.taps, across.taps),
+        (-down.before, -across.before),
+        (down.stride, across.stride),
+        (down.dilation, across.dilation),
+    )
+    return _windows(images, walk, groups)
 
 
 def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1) -> Array:
@@ -74,10 +125,12 @@ def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1)
     Returns
     -------
     (n * inputs down * inputs across, taps down * taps across * c): row i holds, for tap j, the
-    output position quotient(i) - j, or zero outside the image. Of several groups a stack as in `im2col`.
+    output position quotient(i) - j * back, or zero outside the image. Of several groups a stack as in
+    `im2col`.
     """
     first = down.first_quotient, across.first_quotient
-    walk = Walk((down.inputs, across.inputs), (down.taps, across.taps), first, 1, -1)
+    back = -down.back, -across.back
+    walk = Walk((down.inputs, across.inputs), (down.taps, across.taps), first, (1, 1), back)
     return _windows(dy, walk, groups)
 
 

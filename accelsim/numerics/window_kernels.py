@@ -94,16 +94,16 @@ def window_rows(images: NDArray[Any], walk: Walk) -> NDArray[Any]:
 def _window_rows(source: Any, shape: Any, walk: Any, out: Any) -> None:
     """Images (n, h, w, words), ``shape``, flat, to (n, rows, cols, taps down, taps across, words), flat."""
     n, height, width, words = shape
-    (rows, cols), (down, across), first, stride, direction = walk
+    (rows, cols), (down, across), first, stride, tap = walk
     apart = down * across * words
     for line in prange(n * rows):
         image, r = line // rows, line % rows
         for p in range(down):
-            y = first[0] + r * stride + direction * p
-            if direction == 1 and words > 4 and 0 <= y < height:
+            y = first[0] + r * stride[0] + tap[0] * p
+            if tap[1] == 1 and words > 4 and 0 <= y < height:
                 row = (image * height + y) * width
                 for s in range(cols):
-                    x = first[1] + s * stride
+                    x = first[1] + s * stride[1]
                     begin, end = _inside(x, 1, width, across)
                     to = (line * cols + s) * apart + p * across * words
                     _blank(out, _U(to), _U(1), _U(begin * words), _U(1))
@@ -113,16 +113,17 @@ def _window_rows(source: Any, shape: Any, walk: Any, out: Any) -> None:
                         copy_words(source, _U(at), out, _U(to), _U((end - begin) * words))
                 continue
             for q in range(across):
-                begin, end = _inside(first[1] + direction * q, stride, width, cols)
+                begin, end = _inside(first[1] + tap[1] * q, stride[1], width, cols)
                 if not 0 <= y < height:
                     end = begin
                 to = line * cols * apart + (p * across + q) * words
                 _blank(out, _U(to), _U(apart), _U(begin), _U(words))
                 _blank(out, _U(to + end * apart), _U(apart), _U(cols - end), _U(words))
-                at = ((image * height + y) * width + first[1] + begin * stride + direction * q) * words
+                column = first[1] + begin * stride[1] + tap[1] * q
+                at = ((image * height + y) * width + column) * words
                 if begin < end:
                     _spaced(
-                        source, _U(at), _U(stride * words), out, _U(to + begin * apart), _U(apart),
+                        source, _U(at), _U(stride[1] * words), out, _U(to + begin * apart), _U(apart),
                         _U(end - begin), _U(words),
                     )  # fmt: skip
 
@@ -144,28 +145,29 @@ def window_planes(planes: NDArray[Any], groups: int, walk: Walk) -> NDArray[Any]
 @kernel(parallel=True)
 def _window_planes(source: Any, shape: Any, group_width: int, walk: Any, out: Any) -> None:
     channels, n, height, width = shape
-    (rows, cols), (down, across), first, stride, direction = walk
+    (rows, cols), (down, across), first, stride, tap = walk
     taps = down * across
     size = n * rows * cols
     for line in prange(channels * taps):
         group, rest = line // (group_width * taps), line % (group_width * taps)
         t, place = rest // group_width, rest % group_width
         at, to = (group * group_width + place) * n * height * width, line * size
-        y, x = first[0] + direction * (t // across), first[1] + direction * (t % across)
-        top, bottom = _inside(y, stride, height, rows)
-        left, right = _inside(x, stride, width, cols)
-        if stride == 1 and rows == height and cols == width:
+        y, x = first[0] + tap[0] * (t // across), first[1] + tap[1] * (t % across)
+        top, bottom = _inside(y, stride[0], height, rows)
+        left, right = _inside(x, stride[1], width, cols)
+        if stride[0] == 1 and stride[1] == 1 and rows == height and cols == width:
             # all images at once, moved by as much as the window is; what came from elsewhere goes below
             shift = y * width + x
             begin, end = min(max(0, -shift), size), max(min(size, size - shift), 0)
             if begin < end:
                 copy_words(source, _U(at + begin + shift), out, _U(to + begin), _U(end - begin))
         else:
-            step, inside = _U(stride), _U(right - left)
+            step, inside = _U(stride[1]), _U(right - left)
             for image in range(n):
                 for r in range(top, bottom):
+                    line_at = at + (image * height + y + r * stride[0]) * width
                     start = _U(to + (image * rows + r) * cols + left)
-                    row = _U(max(at + (image * height + y + r * stride) * width + x + left * stride, 0))
+                    row = _U(max(line_at + x + left * stride[1], 0))
                     for s in range(inside):
                         out[start + s] = source[row + s * step]
         _blank(out, _U(to), _U(cols), _U(n * rows), _U(left))

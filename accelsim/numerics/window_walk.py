@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Walk(NamedTuple):
-    """Window i of an axis looks at ``first + i * stride + direction * j`` for its taps j.
+    """Window i of an axis looks at ``first + i * stride + j * tap`` for its taps j.
 
-    ``positions``, ``taps``, ``first``: (down, across); ``direction``: 1, or -1 where the taps are walked
-    backwards. Kernels take it as a plain tuple, whose type Numba finds much faster than that of a named one.
+    All are (down, across); ``tap`` is the step between taps, below zero where they are walked backwards.
+    Kernels take it as a plain tuple, whose type Numba finds much faster than that of a named one.
     """
 
     positions: tuple[int, int]
     taps: tuple[int, int]
     first: tuple[int, int]
-    stride: int
-    direction: int
+    stride: tuple[int, int]
+    tap: tuple[int, int]

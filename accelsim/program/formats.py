@@ -72,7 +72,7 @@ def _kinds(leaf: Leaf, weighty: list[str]) -> set[str]:
         kinds.add("last")
     if isinstance(layer, ArrayLayer) and layer.is_depthwise(leaf.site):
         kinds.add("depthwise")
-    if isinstance(layer, Conv2d) and layer.kernel == 1 and layer.groups == 1:
+    if isinstance(layer, Conv2d) and layer.taps == 1 and layer.groups == 1:
         kinds.add("pointwise")
     return kinds
 

@@ -56,6 +56,6 @@ def _mode_name(gemm: Gemm, leaf: Leaf | None, rules: tuple[ModeRule, ...]) -> st
 def _belongs(leaf: Leaf | None, group: LayerGroup) -> bool:
     if group == "all":
         return True
-    if leaf is None or not isinstance(leaf.layer, Conv2d) or leaf.layer.kernel != 1:
+    if leaf is None or not isinstance(leaf.layer, Conv2d) or leaf.layer.taps != 1:
         return False
     return group == "pointwise" or leaf.layer.channels <= leaf.site.input_shape[2]

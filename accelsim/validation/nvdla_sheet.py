@@ -84,15 +84,17 @@ def _convolution(layer: Conv2d, leaf: Leaf, after: tuple[int, ...]) -> SheetLaye
     """A convolution; its stride is folded into the input channels."""
     height, width, channels = leaf.site.input_shape
     rows, cols, outputs = layer.output_shape(leaf.site)
-    folded = _rounded(channels // layer.groups * layer.stride**2)
-    taps = Fraction(layer.kernel**2, layer.stride**2)
-    winograd = layer.kernel == 3 and layer.stride == 1
-    kernels = ceil(layer.kernel / layer.stride) ** 2 * (_WINOGRAD_WEIGHTS if winograd else 1)
+    down, across = layer.windows
+    folded = _rounded(channels // layer.groups * down.stride * across.stride)
+    taps = Fraction(layer.taps, down.stride * across.stride)
+    winograd = all(window.taps == 3 and window.stride == 1 for window in (down, across))
+    kernels = ceil(down.taps / down.stride) * ceil(across.taps / across.stride)
+    weights = kernels * (_WINOGRAD_WEIGHTS if winograd else 1)
     kept = outputs // layer.groups
     products = folded * rows * cols * _rounded(kept) * taps
     moved = (
-        folded * ceil(height / layer.stride) * ceil(width / layer.stride)
-        + folded * kernels * kept
+        folded * ceil(height / down.stride) * ceil(width / across.stride)
+        + folded * weights * kept
         + after[0] * after[1] * _rounded(kept)
     )
     speedup = _WINOGRAD_PRODUCTS if winograd else 1

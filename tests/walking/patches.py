@@ -17,7 +17,8 @@ def element(sliding: Sliding, position: int, tap: int) -> Element | None:
     row, col = divmod(place, across.positions)
     ky, rest = divmod(tap, across.taps * sliding.channels)
     kx, channel = divmod(rest, sliding.channels)
-    y, x = down.first + row * down.stride + ky, across.first + col * across.stride + kx
+    y = down.first + row * down.stride + ky * down.dilation
+    x = across.first + col * across.stride + kx * across.dilation
     inside = 0 <= y < down.extent and 0 <= x < across.extent
     return (sample, y, x, channel) if inside else None
 
