@@ -14,7 +14,8 @@ from accelsim.datapath.edge import EdgeOperand
 from accelsim.mapping import Planner
 from accelsim.numerics.formats import number_format
 from accelsim.recipe import DynamicLossScale, WeightRule, load_recipe
-from accelsim.run.chip_executor import CLIP, NETWORK, ChipExecutor
+from accelsim.run.chip_executor import CLIP, ChipExecutor
+from accelsim.run.gradient_scales import NETWORK
 from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
 

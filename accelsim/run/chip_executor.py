@@ -14,17 +14,10 @@ from numpy.typing import NDArray
 from accelsim.datapath.edge import EdgeOperand, edge_product
 from accelsim.datapath.gemm import scaled_product
 from accelsim.datapath.quantisers import (
-    cast,
-    first_gradscale,
     gradient_codes,
     gradscale_top,
-    gradscale_vote,
-    largest_scale,
     pact,
-    power_scale,
-    rms_scale,
     sawb,
-    scaled,
 )
 from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.mapping import Plan, Planner
@@ -33,18 +26,17 @@ from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import largest_magnitude
 from accelsim.numerics.random_bits import random_words, stream_key, uniform
 from accelsim.operations import Gemm, TensorFormats
-from accelsim.recipe import ActivationRule, DynamicLossScale, GradientRule, Recipe, SiteRules, WeightRule
+from accelsim.recipe import ActivationRule, GradientRule, Recipe, SiteRules, WeightRule
 from accelsim.run.activity_meter import ActivityMeter
+from accelsim.run.gradient_scales import NETWORK, GradientScales, LossScale
 from accelsim.run.observing import Observer
+from accelsim.run.scale_rules import by_rule, step_size
 from accelsim.run.state import TrainingState
 
 F32 = NDArray[np.float32]
 
 CLIP = "activation_clip"
 """Name of the parameter that holds a layer's trained clip, float32 of one element."""
-
-NETWORK, LOSS = "network scale", "loss scale"
-"""Names of the gradient scale that all layers share and of the loss scale; no layer can have them."""
 
 
 class ChipExecutor:
@@ -85,9 +77,9 @@ class ChipExecutor:
         self._weights: dict[tuple[str, str], Operand] = {}
         self._clipped: dict[str, list[NDArray[np.uint8]]] = {}
         self._place = 0
-        self._ballots: list[dict[str, tuple[float, float]]] = [{}]  # a chip each: largest magnitudes, tops
+        self._scales = GradientScales(state)
+        self._loss_scale = LossScale(state, recipe.loss_scale)
         self._drawn: Counter[str] = Counter()
-        self._overflowed = False
 
     def watch(self, *, closely: bool) -> None:
         """From the next step on: note how tensors fare and what operands do, from nothing; or do not."""
@@ -97,7 +89,7 @@ class ChipExecutor:
     def begin(self, *, training: bool, place: int = 0) -> None:
         """Start a step, or the part of the chip at ``place`` in the ring: nothing kept, no gradients."""
         self.training, self._place = training, place
-        self._ballots = [*(self._ballots[:place]), {}]
+        self._scales.begin(place)
         self._kept.clear()
         self._shared.clear()
         self.gradients_by_key.clear()
@@ -110,43 +102,19 @@ class ChipExecutor:
         return self.training and self._place == 0
 
     def end_of_update(self) -> None:
-        """Parameters changed: weights are quantised anew, gradient scales follow the sign of all votes.
-
-        Each chip votes on its part of the mini-batch (Sun et al., NeurIPS 2020, section 3.2).
-        """
+        """Parameters changed: weights are quantised anew, the scales of the backward pass move."""
         self._weights.clear()
-        exponents = self.state.gradient_exponents
-        for name in dict.fromkeys(name for ballot in self._ballots for name in ballot):
-            votes = 0
-            for largest, top in (ballot[name] for ballot in self._ballots if name in ballot):
-                votes += gradscale_vote(largest, exponents[name], top)
-            exponents[name] += (votes > 0) - (votes < 0)
-        self._move_loss_scale()
+        self._scales.follow_votes()
+        self._loss_scale.move()
 
     @property
     def loss_scale(self) -> float:
-        """The factor on this step's loss; a dynamic one is kept with the gradient scales."""
-        rule = self._recipe.loss_scale
-        if not isinstance(rule, DynamicLossScale):
-            return rule
-        first = math.frexp(rule.initial)[1] - 1
-        return math.ldexp(1.0, self.state.gradient_exponents.setdefault(LOSS, first))
+        """The factor on this step's loss."""
+        return self._loss_scale.factor
 
     def usable_gradients(self) -> dict[str, F32]:
         """What the optimiser gets: nothing where a dynamic loss scale made a gradient overflow."""
-        found = self.gradients_by_key
-        if not isinstance(self._recipe.loss_scale, DynamicLossScale):
-            return found
-        self._overflowed = not all(np.isfinite(value).all() for value in found.values())
-        return {} if self._overflowed else found
-
-    def _move_loss_scale(self) -> None:
-        rule, exponents = self._recipe.loss_scale, self.state.gradient_exponents
-        if isinstance(rule, DynamicLossScale) and LOSS in exponents:
-            grows = self.state.step % rule.growth_interval == 0
-            moved = exponents[LOSS] + (-1 if self._overflowed else grows)
-            # beyond float32's normal numbers no scale helps: a run that has diverged would move on for ever
-            exponents[LOSS] = min(max(moved, -126), 126)
+        return self._loss_scale.usable(self.gradients_by_key)
 
     def formats(self, layer: str) -> TensorFormats:
         """The number formats of a layer's tensors."""
@@ -196,22 +164,7 @@ class ChipExecutor:
         """An operand by a scale rule that looks at the values alone."""
         if key is None and rule.rounding == "stochastic":
             key = self._key("rounding", layer)
-        if rule.scale == "block":
-            square = isinstance(rule, WeightRule) and rule.square
-            return EdgeOperand(values, fmt, rounding=rule.rounding, key=key, square=square)
-        number = number_format(fmt)
-        if rule.scale == "cast":
-            return cast(values, number, rule.rounding, key)
-        if isinstance(rule, ActivationRule) and rule.scale == "rms":
-            step = rms_scale(values, number, rule.deviations[not number.signed], self._recipe.storage)
-            low = -number.max_value if number.signed else 0.0
-            return scaled(values, number, step, rule.rounding, key, low)
-        return scaled(values, number, self._step(values, number, rule.scale), rule.rounding, key)
-
-    def _step(self, values: F32, fmt: NumberFormat, scale: str) -> float:
-        if scale == "max_power":
-            return power_scale(values, fmt)
-        return largest_scale(values, fmt, self._recipe.storage) if scale == "max" else 1.0
+        return by_rule(values, fmt, rule, self._recipe.storage, key)
 
     def share(self, name: str, value: Any) -> None:
         """Hand a value to another layer of the same pass."""
@@ -294,7 +247,7 @@ class ChipExecutor:
     def _gradients_by_rule(self, layer: str, dy: F32, rule: GradientRule) -> tuple[Operand, Operand]:
         for_input = self._by_rule(layer, dy, rule.input_format, rule)
         if rule.samples > 1:
-            step = self._step(dy, number_format(rule.weight_format), rule.scale)
+            step = step_size(dy, number_format(rule.weight_format), rule.scale, self._recipe.storage)
             key = self._key("rounding", layer)
             for_weight: Operand = EdgeOperand(
                 dy, rule.weight_format, step, rule.rounding, key, samples=rule.samples
@@ -310,20 +263,13 @@ class ChipExecutor:
     def _gradscaled(self, layer: str, dy: F32, rule: GradientRule) -> tuple[Operand, Operand]:
         """Codes by the layer's (or the network's) power-of-two scale, whose vote is prepared."""
         for_input, for_weight = number_format(rule.input_format), number_format(rule.weight_format)
-        exponents = self.state.gradient_exponents
+        largest = largest_magnitude(np.ascontiguousarray(dy))
         name = layer if rule.scope == "layer" else NETWORK
-        largest, top = largest_magnitude(np.ascontiguousarray(dy)), gradscale_top(for_input)
-        if name not in exponents:
-            exponents[name] = first_gradscale(largest, top)
-        ballot = self._ballots[-1]
-        before = ballot.get(name, (0.0, top))[0]
-        ballot[name] = float(np.maximum(largest, before)), top
+        exponent = self._scales.exponent(name, largest, gradscale_top(for_input))
         found = []
         for fmt in (for_input, for_weight):
             key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
-            found.append(
-                gradient_codes(dy, fmt, exponents[name], rule.ties, rule.rounding, key, rule.threshold)
-            )
+            found.append(gradient_codes(dy, fmt, exponent, rule.ties, rule.rounding, key, rule.threshold))
         return found[0], found[1]
 
     def multiply(self, gemm: Gemm, a: Operand, b: Operand) -> F32:
