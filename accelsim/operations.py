@@ -14,14 +14,15 @@ from typing import Literal
 Phase = Literal["forward", "backward", "update"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
 
-Residence = Literal["stream", "saved", "parameter", "input", "kept"]
+Residence = Literal["stream", "saved", "parameter", "input", "kept", "spilled"]
 """Where a tensor may live between its uses.
 
 ``stream``: handed from one layer to the next, free to stay in the scratchpad when it fits;
 ``saved``: kept from the forward pass for the backward pass, so it goes to DRAM and comes back;
 ``parameter``: weights, gradients of weights and optimiser state, which live in DRAM;
 ``input``: the mini-batch itself, read from DRAM;
-``kept``: in the scratchpads by the choice of `accelsim.cost.residency`.
+``kept``: in the scratchpads by the choice of `accelsim.cost.residency`;
+``spilled``: a stream that goes through DRAM by that choice.
 """
 
 

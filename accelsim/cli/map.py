@@ -21,6 +21,13 @@ from accelsim.report import quantities
 from accelsim.report.readings import JOULE_PER_AJ
 from accelsim.storage import write_text
 
+_STAYS = {
+    "step": "saved tensors and weights, from the forward pass on",
+    "update": "gradients of weights, from GEMM to optimiser",
+    "dram": "codes of a gradient, in DRAM to make room",
+}
+"""What a search of residency (`accelsim.cost.residency`) chooses, by `Kept.stays`."""
+
 EXAMPLES = """\b
 Examples:
   accelsim map fp4_training fashion_cnn
@@ -62,6 +69,7 @@ def command(
         return
     if layer is None:
         _show_all(mapped)
+        click.echo(space_text(api.load_chip(chip)))
         del options["phase"]
         _show_kept(api.kept_tensors(chip, workload, **options))
     else:
@@ -91,10 +99,25 @@ def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
     print_table((*header, "energy"), rows, right=(6, 8, 9))
 
 
+def space_text(chip: api.Chip) -> str:
+    """The mappings that a search on ``chip`` chooses from, in a few lines."""
+    array, cut = chip.array, "m, n and groups" + (", and k over the ring" if chip.ring else "")
+    lines = [
+        f"The exact best of: {', '.join(array.dataflows)}; {_arrays(chip.workers)} cut along {cut}; "
+        "tiles of whole passes times powers of two, both loop orders.",
+    ]
+    if array.convolution != "im2col":
+        ways = "or im2col" if array.convolution == "either" else "wherever two patches fit"
+        lines.append(f"Convolutions direct {ways}: rows or chunks a power of two, cols all, 1/2, 1/4 or 1/8.")
+    if chip.scratchpad.residency == "searched":
+        lines.append(f"Scratchpads: every set that fits of {'; '.join(_STAYS.values())}.")
+    return "\n".join(lines)
+
+
 def _show_kept(kept: Sequence[api.Kept]) -> None:
     if kept:
-        rows = [(each.name, f"{each.size_bytes:,}") for each in kept]
-        print_table(("kept on the chip", "bytes"), rows, right=(1,))
+        rows = [(each.name, f"{each.size_bytes:,}", _STAYS[each.stays]) for each in kept]
+        print_table(("kept on the chip", "bytes", "what"), rows, right=(1,))
 
 
 def _phase(each: api.MappedGemm) -> str:

@@ -60,7 +60,7 @@ def peak_memory(
             **vars(standing),
             "saved_activations": sum(live.values()),
             "gradients": gradients + kept_gradients,
-            "handed_over": sum(dram_bytes(tensor, chip) for tensor in _distinct(work, "stream")),
+            "handed_over": sum(dram_bytes(tensor, chip) for tensor in _distinct(work, "stream", "spilled")),
         }
         moment = Capacity(parts, work.layer, work.phase)
         if fullest is None or moment.peak_bytes > fullest.peak_bytes:
@@ -92,7 +92,8 @@ def dram_traffic_by_residence(
     for work in works:
         for tensor, times in _uses(work, plans):
             if tensor.residence != "kept":
-                moved[tensor.residence] += ceil_div(times * dram_bytes(tensor, chip), 1)
+                place = "stream" if tensor.residence == "spilled" else tensor.residence
+                moved[place] += ceil_div(times * dram_bytes(tensor, chip), 1)
     return moved
 
 
@@ -114,14 +115,14 @@ def _names_read(work: LayerWork) -> Iterator[str]:
     yield from (tensor.name for gemm in work.gemms for tensor in (gemm.a, gemm.b))
 
 
-def _distinct(work: LayerWork, residence: Residence) -> list[Tensor]:
-    """Tensors of one residence that a work touches; of a name that stands for parts, the largest."""
+def _distinct(work: LayerWork, *residences: Residence) -> list[Tensor]:
+    """Tensors of these residences that a work touches; of a name that stands for parts, the largest."""
     of_gemms = (tensor for gemm in work.gemms for tensor in (gemm.a, gemm.b, gemm.out))
     named: dict[str, Tensor] = {}
     for tensor in (*of_gemms, *work.reads, *work.writes):
         if tensor.name not in named or tensor.size_bytes > named[tensor.name].size_bytes:
             named[tensor.name] = tensor
-    return [tensor for tensor in named.values() if tensor.residence == residence]
+    return [tensor for tensor in named.values() if tensor.residence in residences]
 
 
 def _sizes(tensors: Iterable[Tensor]) -> dict[str, int]:
@@ -139,5 +140,6 @@ def _gradient_bytes(work: LayerWork) -> int:
 
 
 def _optimizer_gradient_bytes(work: LayerWork) -> int:
-    """Gradients of the parameters that a layer owns."""
-    return sum(_sizes(tensor for tensor in work.reads if tensor.name.endswith(".gradient")).values())
+    """Gradients of the parameters that a layer owns, where they are in DRAM."""
+    named = (tensor for tensor in work.reads if tensor.name.endswith(".gradient"))
+    return sum(_sizes(tensor for tensor in named if tensor.residence != "kept").values())

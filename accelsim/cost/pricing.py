@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from accelsim.chip import Chip
 from accelsim.cost.activity import mac_energy_aj, stated_ratio
@@ -44,6 +46,22 @@ def price_layer(work: LayerWork, plans: Mapping[Gemm, Plan], chip: Chip) -> Laye
     return Pricer(chip).price(work, plans)
 
 
+class DramBytes(NamedTuple):
+    """Bytes that a work reads from and writes to DRAM, and those that its arrays wait for at its start."""
+
+    read: int = 0
+    write: int = 0
+    first: int = 0
+
+    def plus(self, more: DramBytes) -> DramBytes:
+        """The sum, byte by byte."""
+        return DramBytes(self.read + more.read, self.write + more.write, self.first + more.first)
+
+    def less(self, other: DramBytes) -> DramBytes:
+        """The difference."""
+        return DramBytes(self.read - other.read, self.write - other.write, self.first - other.first)
+
+
 class Pricer:
     """Prices layers of one chip: what they share is worked out once, GEMMs of one plan are counted once."""
 
@@ -58,7 +76,8 @@ class Pricer:
         gemms = tuple(self._gemm_cost(gemm, plans[gemm]) for gemm in work.gemms)
         traffic = layer_traffic(work, gemms, self._pads)
         vector = count_vector(work.vector_work, chip)
-        time = _time(gemms, traffic, vector, chip, self._memory)
+        array_cycles = sum(each.counts.array_cycles for each in gemms)
+        time = _time(array_cycles, vector.cycles, traffic, _first_bytes(gemms, chip), self._memory)
         return LayerCost(
             layer=work.layer,
             kind=work.kind,
@@ -72,6 +91,32 @@ class Pricer:
             gemms=gemms,
         )
 
+    def dram_bytes(self, cost: LayerCost) -> DramBytes:
+        """What a priced layer moves over the DRAM interface."""
+        first = _first_bytes(cost.gemms, self._chip)
+        return DramBytes(cost.traffic.dram_read_bytes, cost.traffic.dram_write_bytes, first)
+
+    def with_dram_bytes(self, cost: LayerCost, moved: DramBytes) -> tuple[int, int]:
+        """(cycles, attojoules) of a priced layer whose tensors live elsewhere: DRAM moves ``moved``."""
+        chip, was = self._chip, cost.traffic
+        traffic = Traffic(
+            moved.read,
+            moved.write,
+            was.scratchpad_read_bytes + moved.write - was.dram_write_bytes,
+            was.scratchpad_write_bytes + moved.read - was.dram_read_bytes,
+        )
+        time = _time(cost.time.array_cycles, cost.time.vector_cycles, traffic, moved.first, self._memory)
+        energy = replace(
+            cost.energy,
+            scratchpad=cost.energy.scratchpad
+            + scratchpad_energy_aj(traffic, chip)
+            - scratchpad_energy_aj(was, chip),
+            dram=dram_energy_aj(traffic, chip),
+            static=static_energy_aj(time.total_cycles, chip),
+            clock=clock_energy_aj(time.total_cycles, chip),
+        )
+        return time.total_cycles, energy.total_aj
+
     def _gemm_cost(self, gemm: Gemm, plan: Plan) -> GemmCost:
         key = plan, gemm.a.bits, gemm.b.bits
         counts = self._counted.get(key)
@@ -80,21 +125,25 @@ class Pricer:
         return GemmCost(gemm, plan, counts)
 
 
+def _first_bytes(gemms: Sequence[GemmCost], chip: Chip) -> int:
+    """DRAM bytes that must arrive before the arrays can start."""
+    first = next((each for each in gemms if each.gemm.macs), None)
+    return first_pass_bytes(first.gemm, first.plan, chip) if first else 0
+
+
 def _time(
-    gemms: Sequence[GemmCost], traffic: Traffic, vector: VectorCounts, chip: Chip, rates: MemoryRates
+    array_cycles: int, vector_cycles: int, traffic: Traffic, first_bytes: int, rates: MemoryRates
 ) -> LayerTime:
     """Cycles of each resource: its work over its rate, rounded up once per layer and phase."""
-    first = next((each for each in gemms if each.gemm.macs), None)
-    filled_bytes = first_pass_bytes(first.gemm, first.plan, chip) if first else 0
     latency_cycles = rates.first_byte_cycles(traffic.dram_bytes, traffic.scratchpad_bytes)
     return LayerTime(
-        array_cycles=sum(each.counts.array_cycles for each in gemms),
+        array_cycles=array_cycles,
         dram_cycles=rates.dram_cycles(traffic.dram_read_bytes, traffic.dram_write_bytes),
         scratchpad_cycles=rates.scratchpad_cycles(
             traffic.scratchpad_read_bytes, traffic.scratchpad_write_bytes
         ),
-        vector_cycles=vector.cycles,
-        fill_cycles=rates.dram_cycles(filled_bytes) + latency_cycles,
+        vector_cycles=vector_cycles,
+        fill_cycles=rates.dram_cycles(first_bytes) + latency_cycles,
     )
 
 

@@ -118,7 +118,9 @@ def cost_of_step(planner: Planner, program: Program, chips: int = 1) -> dict[str
     """
     chip, plans = planner.chip, planner.plans(program.gemms)
     if chip.scratchpad.residency == "searched":
-        step = keep_resident(program.works, plans, chip, planner.objective, program.inside)
+        step = keep_resident(
+            program.works, plans, chip, planner.objective, program.inside, gradients_wait=chips > 1
+        )
         program, plans = replace(program, works=step.works), step.plans
     costs = [*price_step(program.works, chip, plans)]
     if chips > 1 and chip.system is not None and gradient_bytes(program.works):
