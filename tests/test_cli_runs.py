@@ -23,6 +23,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeVerbs:
     fake = FakeVerbs()
     for name in ("load_workload", "estimate", "train"):
         monkeypatch.setattr(api, name, getattr(fake, name))
+    monkeypatch.setattr("accelsim.cli.training.fit_at_once", lambda *_: False)  # processes know no fakes
     monkeypatch.chdir(tmp_path)
     return fake
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from accelsim import api
-from accelsim.cli.options import out_option, training_options
+from accelsim.cli.options import out_option, processes_option, training_options
 from accelsim.cli.tables import result_json, show_result
 from accelsim.cli.training import Settings, make_job, train_jobs
 from accelsim.cli.writable import require_writable
@@ -30,6 +30,7 @@ Examples:
 @click.argument("workload")
 @out_option("reports/runs/CHIP_vs_BASELINE_WORKLOAD/")
 @training_options
+@processes_option
 def command(
     chip: str,
     baseline: str,
@@ -43,7 +44,8 @@ def command(
     """Train WORKLOAD on CHIP and on BASELINE, bit for bit, and compare them.
 
     CHIP, BASELINE and WORKLOAD are shipped names (see accelsim list) or YAML files. --recipe and --mapping
-    apply to CHIP; BASELINE trains with its own. Writes a record.json for each, the comparison as CSV and
+    apply to CHIP; BASELINE trains with its own. Both train at the same time, each in a process of its own,
+    where this computer has the cores for it. Writes a record.json for each, the comparison as CSV and
     Markdown, figures and report.html into the output folder.
     """
     settings = Settings(**choices)

@@ -56,6 +56,12 @@ chips_option = click.option(
     type=int,
     help="Chips that share each mini-batch, in a ring; default: as the chip's file says.",
 )
+processes_option = click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Runs at a time (default: both, where there is a core for each thread); results do not change.",
+)
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the last checkpoint in the output folder."
 )

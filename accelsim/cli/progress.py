@@ -20,13 +20,20 @@ Listener = Callable[["Progress"], None]
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Listener | None]:
     """A listener for the training loop, fit for where standard error goes; None when quiet."""
+    with show_runs(quiet, 1) as (listener,):
+        yield listener
+
+
+@contextmanager
+def show_runs(quiet: bool, count: int) -> Iterator[list[Listener | None]]:
+    """A listener for each of several runs at once; on a terminal a bar each."""
     if quiet:
-        yield None
+        yield [None] * count
     elif sys.stderr.isatty():
         with _bar() as bar:
-            yield _bar_listener(bar)
+            yield [_bar_listener(bar) for _ in range(count)]
     else:
-        yield _tell_epoch
+        yield [_tell_epoch] * count
 
 
 def epoch_line(event: Progress) -> str:

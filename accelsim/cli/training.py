@@ -10,16 +10,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accelsim import api
-from accelsim.cli.progress import Listener, clock, show_progress
+from accelsim.cli.progress import Listener, clock, show_progress, show_runs
 from accelsim.cli.writable import require_writable
 from accelsim.record import RunRecord, read_record, record_text
 from accelsim.report import quantities
 from accelsim.report.readings import read_off
+from accelsim.run.host_threads import fit_at_once
+from accelsim.run.side_by_side import Order, train_side_by_side
 from accelsim.storage import write_text
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Settings:
     threads: int | None
     resume: bool
     quiet: bool
+    processes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,21 +102,29 @@ def make_job(
 
 
 def train_jobs(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
-    """Train one job after the other and write their records; returns them in order.
+    """Train all jobs and write their records; returns them in order.
 
-    With ``resume`` a finished record of the same inputs is taken as it is, and an unfinished run goes
-    on from its checkpoint. Raises InputError before any training when a folder cannot be written, and
-    KeyboardInterrupt with a text that says what was kept and how to go on.
+    At the same time, each in a process of its own, where there is a core for each thread of theirs and
+    ``processes`` does not forbid it; else one after the other. With ``resume`` a finished record of the same
+    inputs is taken as it is, and an unfinished run goes on from its checkpoint. Raises InputError before any
+    training when a folder cannot be written, and KeyboardInterrupt with a text that says what was kept
+    and how to go on.
     """
     for job in jobs:
         require_writable(job.folder)
     finished = [_finished_record(job) if settings.resume else None for job in jobs]
+    left = [job for job, record in zip(jobs, finished, strict=True) if record is None]
+    at_once = len(left) > 1 and _at_once(left, settings)
     if not settings.quiet:
-        click.echo("\n".join(_announcement(jobs, finished)), err=True)
-    records = []
-    for job, record in zip(jobs, finished, strict=True):
-        records.append(record or _train(job, settings))
-    return records
+        click.echo("\n".join(_announcement(jobs, finished, at_once=at_once)), err=True)
+    trained = iter(_train_at_once(left, settings) if at_once else (_train(job, settings) for job in left))
+    return [record or next(trained) for record in finished]
+
+
+def _at_once(jobs: Sequence[Job], settings: Settings) -> bool:
+    if settings.processes is not None:
+        return settings.processes >= len(jobs)
+    return fit_at_once(settings.threads, [_macs(job.forecast) for job in jobs])
 
 
 def command_line() -> str:
@@ -136,42 +147,73 @@ class _Watcher:
 
 
 def _train(job: Job, settings: Settings) -> RunRecord:
-    resume = settings.resume and job.checkpoint_path.exists()
-    if not resume:  # a checkpoint of an earlier run must not be taken for one of this run
-        job.checkpoint_path.unlink(missing_ok=True)
+    options = _options(job, settings)
     watcher = _Watcher()
     try:
         with show_progress(settings.quiet) as watcher.listener:
-            record: RunRecord = api.train(
-                job.chip,
-                job.workload,
-                recipe=job.recipe,
-                seed=settings.seed,
-                epochs=settings.epochs,
-                batch=settings.batch,
-                mapping=job.mapping,
-                objective=settings.objective,
-                chips=settings.chips,
-                threads=settings.threads,
-                progress=watcher,
-                checkpoint=job.checkpoint_path,
-                resume=resume,
-                command=command_line(),
-            )
+            record: RunRecord = api.train(job.chip, job.workload, progress=watcher, **options)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_stopped_text(job, watcher.last)) from None
+        raise KeyboardInterrupt(_stopped_text([(job, watcher.last)])) from None
+    return _kept(job, record)
+
+
+def _train_at_once(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
+    """Records are written as soon as they are there: what one run has done, a mishap of another leaves."""
+    orders = [Order(job.chip, job.workload, _options(job, settings)) for job in jobs]
+    watchers = [_Watcher() for _ in jobs]
+    records: dict[int, RunRecord] = {}
+
+    def done(number: int, record: RunRecord) -> None:
+        records[number] = _kept(jobs[number], record)
+
+    try:
+        with show_runs(settings.quiet, len(jobs)) as listeners:
+            for watcher, listener in zip(watchers, listeners, strict=True):
+                watcher.listener = listener
+            train_side_by_side(orders, lambda number, event: watchers[number](event), done)
+    except KeyboardInterrupt:
+        open_jobs = [(job, watchers[number].last) for number, job in enumerate(jobs) if number not in records]
+        raise KeyboardInterrupt(_stopped_text(open_jobs)) from None
+    return [records[number] for number in range(len(jobs))]
+
+
+def _options(job: Job, settings: Settings) -> dict[str, Any]:
+    """What `api.train` is told of a job, which starts anew unless it goes on."""
+    resume = settings.resume and job.checkpoint_path.exists()
+    if not resume:  # a checkpoint of an earlier run must not be taken for one of this run
+        job.checkpoint_path.unlink(missing_ok=True)
+    return {
+        "recipe": job.recipe,
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        "mapping": job.mapping,
+        "objective": settings.objective,
+        "chips": settings.chips,
+        "threads": settings.threads,
+        "checkpoint": job.checkpoint_path,
+        "resume": resume,
+        "command": command_line(),
+    }
+
+
+def _kept(job: Job, record: RunRecord) -> RunRecord:
+    """The record, written; the checkpoint has served."""
     write_text(job.record_path, record_text(record))
     job.checkpoint_path.unlink(missing_ok=True)
     return record
 
 
-def _stopped_text(job: Job, last: Progress | None) -> str:
+def _stopped_text(stopped: Sequence[tuple[Job, Progress | None]]) -> str:
     """What was kept, and how to go on."""
-    where = f" in epoch {last.epoch} of {last.epochs}" if last else ""
+    parts = []
+    for job, last in stopped:
+        where = f" in epoch {last.epoch} of {last.epochs}" if last else ""
+        kept = f"kept {job.checkpoint_path}" if job.checkpoint_path.exists() else "nothing of it was kept yet"
+        parts.append(f"{job.chip.name}{where}; {kept}")
     command = command_line()
     again = command if "--resume" in command else f"{command} --resume"
-    kept = f"kept {job.checkpoint_path}" if job.checkpoint_path.exists() else "nothing of it was kept yet"
-    return f"{job.chip.name}{where}; {kept}; go on with: {again}"
+    return "; ".join([*parts, f"go on with: {again}"])
 
 
 def _finished_record(job: Job) -> RunRecord | None:
@@ -193,13 +235,15 @@ def _finished_record(job: Job) -> RunRecord | None:
     return record if same else None
 
 
-def _announcement(jobs: Sequence[Job], finished: Sequence[RunRecord | None]) -> list[str]:
+def _announcement(jobs: Sequence[Job], finished: Sequence[RunRecord | None], *, at_once: bool) -> list[str]:
     """What will be done, and about how long it takes on this computer."""
     lines = [_job_line(job, record) for job, record in zip(jobs, finished, strict=True)]
-    seconds = sum(host_seconds(job.forecast) for job, done in zip(jobs, finished, strict=True) if not done)
+    times = [host_seconds(job.forecast) for job, done in zip(jobs, finished, strict=True) if not done]
+    seconds = max(times) if at_once else sum(times)
+    way = "both at once" if at_once else "in all"
     return [
         *lines,
-        f"writing to {jobs[-1].folder.parent}; about {clock(_rounded(seconds))} on this computer in all",
+        f"writing to {jobs[-1].folder.parent}; about {clock(_rounded(seconds))} on this computer {way}",
     ]
 
 
@@ -220,13 +264,18 @@ def _job_line(job: Job, finished: RunRecord | None) -> str:
 
 def host_seconds(forecast: RunRecord) -> float:
     """A rough guess of how long this computer needs for the run."""
-    gemms = [gemm for layer in forecast.cost.layers for gemm in layer.gemms]
     step_ns = sum(
         gemm.groups * gemm.m * gemm.k * gemm.n
         * (_HOST_NS_PER_MAC_CHAINED if gemm.lanes == 1 else _HOST_NS_PER_MAC_GROUPED)
-        for gemm in gemms
+        for layer in forecast.cost.layers for gemm in layer.gemms
     )  # fmt: skip
     return forecast.epochs * forecast.steps_per_epoch * forecast.chips * step_ns * 1e-9
+
+
+def _macs(forecast: RunRecord) -> list[int]:
+    """Of each product of a step."""
+    gemms = (gemm for layer in forecast.cost.layers for gemm in layer.gemms)
+    return [gemm.groups * gemm.m * gemm.k * gemm.n for gemm in gemms]
 
 
 def _rounded(seconds: float) -> float:
