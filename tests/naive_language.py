@@ -35,7 +35,17 @@ def normal_share(x: Scalar) -> Scalar:
     return tail if x < 0 else ONE - tail
 
 
+def hard_sigmoid(x: Scalar) -> Scalar:
+    value = x * F(1 / 6) + F(0.5)
+    return value if np.isnan(value) else F(np.clip(value, ZERO, ONE))
+
+
 CURVES = {
+    "hard_sigmoid": (hard_sigmoid, lambda g, y: g * F(1 / 6) if 0 < y < 1 else ZERO),
+    "hard_swish": (
+        lambda x: x * hard_sigmoid(x),
+        lambda g, x: g * (hard_sigmoid(x) + (x * F(1 / 6) if 0 < hard_sigmoid(x) < 1 else ZERO)),
+    ),
     "sigmoid": (sigmoid, lambda g, y: g * (y * (ONE - y))),
     "tanh": (tanh, lambda g, y: g * (ONE - y * y)),
     "gelu": (
@@ -65,6 +75,29 @@ def ordered_sum(terms: list[Scalar]) -> Scalar:
     for term in terms:
         total = total + term
     return total
+
+
+def rms_norm(x: np.ndarray, gamma: np.ndarray, epsilon: float, storage: str) -> tuple[np.ndarray, np.ndarray]:
+    rows, share = x.reshape(-1, x.shape[-1]), F(1.0 / x.shape[-1])
+    y, inverses = np.zeros_like(rows), []
+    for r, row in enumerate(rows):
+        inverses.append(ONE / np.sqrt(ordered_sum([value * value for value in row]) * share + F(epsilon)))
+        y[r] = [value * inverses[-1] * scale + ZERO for value, scale in zip(row, gamma, strict=True)]
+    return stored(y.reshape(x.shape), storage), np.array(inverses, F)
+
+
+def rms_norm_backward(
+    dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, inverse: np.ndarray, storage: str
+) -> tuple[np.ndarray, np.ndarray]:
+    rows, gradients, share = x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1]), F(1.0 / x.shape[-1])
+    dx = np.zeros_like(rows)
+    for r, (row, gradient) in enumerate(zip(rows, gradients, strict=True)):
+        xhat = [value * inverse[r] for value in row]
+        g = [d * scale for d, scale in zip(gradient, gamma, strict=True)]
+        along = ordered_sum([d * unit for d, unit in zip(g, xhat, strict=True)]) * share
+        dx[r] = [(d - unit * along) * inverse[r] for d, unit in zip(g, xhat, strict=True)]
+    dgamma = by_channel(rows, lambda r, c: gradients[r, c] * (rows[r, c] * inverse[r]))
+    return stored(dx.reshape(x.shape), storage), dgamma
 
 
 def layer_norm(

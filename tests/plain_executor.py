@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.network import Leaf, Operand
+from accelsim.network import Blend, Leaf, Operand
 from accelsim.operations import Gemm, TensorFormats
 
 Pair = tuple[int, int]
@@ -41,6 +41,15 @@ def _windows(shape: tuple[int, ...], size: Pair, stride: Pair) -> Iterator[tuple
         yield (image, row, col, channel), (image, down, across, channel)
 
 
+def _matrix(blend: Blend, extent: int) -> Any:
+    """What each output takes of each input."""
+    found = np.zeros((len(blend.share), extent))
+    for output, (first, second, share) in enumerate(zip(blend.first, blend.second, blend.share, strict=True)):
+        found[output, first] += 1 - share
+        found[output, second] += share
+    return found
+
+
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
@@ -56,9 +65,14 @@ CURVES: dict[str, tuple[Any, Any]] = {
         lambda x: x * _normal(x),
         lambda x: _normal(x) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi),
     ),
+    "hard_sigmoid": (lambda x: min(max(x / 6 + 0.5, 0), 1), lambda y: 1 / 6 if 0 < y < 1 else 0),
+    "hard_swish": (
+        lambda x: x * min(max(x / 6 + 0.5, 0), 1),
+        lambda x: x / 3 + 0.5 if abs(x) < 3 else float(x > 0),
+    ),
     "swish": (lambda x: x * _sigmoid(x), lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x)))),
 }
-"""Function and derivative; of what the layer keeps: y of the first two, x of the others."""
+"""Function and derivative; of what the layer keeps: y of sigmoids and tanh, x of the others."""
 
 
 class PlainVectorUnit:
@@ -75,6 +89,9 @@ class PlainVectorUnit:
 
     def relu(self, x: Any) -> Any:
         return x * (x > 0)
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        return x * y
 
     def relu6(self, x: Any) -> Any:
         return np.clip(x, 0, 6)
@@ -110,6 +127,29 @@ class PlainVectorUnit:
             dx[r] = jacobian.dot(gradients[r] * gamma) * inverses[r]
             dgamma += gradients[r] * xhat
         return dx.reshape(x.shape), dgamma, gradients.sum(axis=0)
+
+    def rms_norm(self, x: Any, gamma: Any, epsilon: float) -> tuple[Any, Any]:
+        inverse = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
+        return x * inverse * gamma, inverse
+
+    def rms_norm_backward(self, dy: Any, x: Any, gamma: Any, inverse: Any) -> tuple[Any, Any]:
+        """dx = (I - xhat xhat^T / c) * inverse, the Jacobian of one row, times dy * gamma."""
+        channels = x.shape[-1]
+        rows, gradients, factors = x.reshape(-1, channels), dy.reshape(-1, channels), inverse.reshape(-1)
+        dx, dgamma = np.zeros(rows.shape), np.zeros(channels)
+        for r in range(len(rows)):
+            xhat = rows[r] * factors[r]
+            dx[r] = (np.eye(channels) - np.outer(xhat, xhat) / channels).dot(gradients[r] * gamma) * factors[
+                r
+            ]
+            dgamma += gradients[r] * xhat
+        return dx.reshape(x.shape), dgamma
+
+    def resample(self, x: Any, down: Blend, across: Blend) -> Any:
+        return np.einsum("oh,nhwc,pw->nopc", _matrix(down, x.shape[1]), x, _matrix(across, x.shape[2]))
+
+    def resample_backward(self, dy: Any, shape: tuple[int, ...], down: Blend, across: Blend) -> Any:
+        return np.einsum("oh,nopc,pw->nhwc", _matrix(down, shape[1]), dy, _matrix(across, shape[2]))
 
     def inverse_deviation(self, variance: Any, epsilon: float) -> Any:
         return 1 / np.sqrt(variance + epsilon)

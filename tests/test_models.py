@@ -13,6 +13,9 @@ PARAMETERS = {
     "resnet18_imagenet": 11_689_512,
     "resnet50_imagenet": 25_557_032,
     "mobilenetv2_imagenet": 3_504_872,
+    # the same table less what the auxiliary classifier holds: two convolutions with batch norms, and a linear
+    "inception_v3_imagenet": 27_161_264
+    - (768 * 128 + 2 * 128 + 5 * 5 * 128 * 768 + 2 * 768 + 768 * 1000 + 1000),
     # keras.applications: 4,253,864 with 21,888 untrained statistics of batch norms
     "mobilenetv1_imagenet": 4_231_976,
     # the CIFAR forms of github.com/kuangliu/pytorch-cifar, as counted by those who train them: the first
@@ -34,6 +37,7 @@ GIGA_MACS = {
     "resnet18_imagenet": 1.81,
     "resnet50_imagenet": 4.09,
     "mobilenetv2_imagenet": 0.30,
+    "inception_v3_imagenet": 5.71,
     # Howard et al., 2017, table 1 and 8: 569 million
     "mobilenetv1_imagenet": 0.57,
     # model_zoo/README.md of github.com/da2so/DA2Lite, the same CIFAR forms

@@ -16,6 +16,7 @@ from vector_check import assert_same_bits, singles, tensor
 
 from accelsim.datapath import vector_kernels as kernels
 from accelsim.datapath.vector_unit import ChipVectorUnit
+from accelsim.network.resizing import blend
 from accelsim.numerics.quantise import SUM_BLOCK
 
 STORAGES = ["dlfloat16", "fp16", "bf16", "fp32"]
@@ -203,6 +204,45 @@ def test_average_pool_over_given_counts() -> None:
         lambda: unit.average_pool_backward(dy, shape, size, stride, counts),
         naive.average_pool_backward(dy, shape, size, stride, "dlfloat16", counts),
     )
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_multiply_spreads_a_gate_over_positions(storage: str) -> None:
+    """One number a channel for every position, or one an element; one rounding each."""
+    unit, x = ChipVectorUnit(storage), tensor((2, 3, 4, 5), storage, 33)
+    for shape in ((2, 1, 1, 5), (2, 3, 4, 5)):
+        gate = tensor(shape, storage, 34)
+        wanted = naive.elementwise(lambda a, b: a * b, x, np.broadcast_to(gate, x.shape).copy())
+        assert_same_bits(lambda gate=gate: unit.multiply(x, gate), naive.stored(wanted, storage))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("shape", [(5, 7), (2, 3), (9, 1)], ids=str)
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_resampling_pixel_by_pixel(shape: tuple[int, int], method: str, storage: str) -> None:
+    """Rows blended, then columns, one rounding; backwards columns first, outputs added in order."""
+    unit, x = ChipVectorUnit(storage), tensor((2, 4, 3, 2), storage, 35)
+    down, across = (blend(old, new, method == "nearest") for old, new in zip((4, 3), shape, strict=True))
+    rows = np.zeros((2, shape[0], 3, 2), np.float32)
+    for n, o, w, c in np.ndindex(*rows.shape):
+        s = np.float32(down.share[o])
+        rows[n, o, w, c] = x[n, down.first[o], w, c] * (naive.ONE - s) + x[n, down.second[o], w, c] * s
+    y = np.zeros((2, *shape, 2), np.float32)
+    for n, o, p, c in np.ndindex(*y.shape):
+        s = np.float32(across.share[p])
+        y[n, o, p, c] = rows[n, o, across.first[p], c] * (naive.ONE - s) + rows[n, o, across.second[p], c] * s
+    assert_same_bits(lambda: unit.resample(x, down, across), naive.stored(y, storage))
+    dy, drows, dx = tensor(y.shape, storage, 36), np.zeros_like(rows), np.zeros_like(x)
+    for p, n, o, c in np.ndindex(shape[1], 2, shape[0], 2):
+        s = np.float32(across.share[p])
+        drows[n, o, across.first[p], c] += dy[n, o, p, c] * (naive.ONE - s)
+        drows[n, o, across.second[p], c] += dy[n, o, p, c] * s
+    for o, n, w, c in np.ndindex(shape[0], 2, 3, 2):
+        s = np.float32(down.share[o])
+        dx[n, down.first[o], w, c] += drows[n, o, w, c] * (naive.ONE - s)
+        dx[n, down.second[o], w, c] += drows[n, o, w, c] * s
+    found = lambda: unit.resample_backward(dy, x.shape, down, across)  # noqa: E731
+    assert_same_bits(found, naive.stored(dx, storage))
 
 
 def test_pools_of_no_images() -> None:

@@ -10,7 +10,7 @@ from numba import prange
 from accelsim.datapath.vector_kernels import exponential
 from accelsim.numerics.compiled import kernel
 
-CURVES = {"sigmoid": 0, "tanh": 1, "gelu": 2, "swish": 3}
+CURVES = {"sigmoid": 0, "tanh": 1, "gelu": 2, "swish": 3, "hard_sigmoid": 4, "hard_swish": 5}
 """Numbers of the functions in the kernels below."""
 
 
@@ -65,6 +65,17 @@ def normal_share(x: Any) -> Any:
     return tail if x < np.float32(0.0) else one - tail
 
 
+@kernel()
+def hard_sigmoid(x: Any) -> Any:
+    """x / 6 + 1/2 between 0 and 1."""
+    value = x * np.float32(1.0 / 6.0) + np.float32(0.5)
+    if value < np.float32(0.0):
+        return np.float32(0.0)
+    if value > np.float32(1.0):
+        return np.float32(1.0)
+    return value
+
+
 @kernel(parallel=True)
 def curve(number: int, x: Any, y: Any) -> None:
     """y of each element of flat arrays."""
@@ -75,14 +86,18 @@ def curve(number: int, x: Any, y: Any) -> None:
             y[i] = hyperbolic_tangent(x[i])
         elif number == 2:
             y[i] = x[i] * normal_share(x[i])
-        else:
+        elif number == 3:
             y[i] = x[i] * sigmoid(x[i])
+        elif number == 4:
+            y[i] = hard_sigmoid(x[i])
+        else:
+            y[i] = x[i] * hard_sigmoid(x[i])
 
 
 @kernel(parallel=True)
 def curve_backward(number: int, dy: Any, kept: Any, dx: Any) -> None:
-    """dy times the derivative; ``kept`` is y of a sigmoid or tanh, x of the others."""
-    one = np.float32(1.0)
+    """dy times the derivative; ``kept`` is y of a (hard) sigmoid or tanh, x of the others."""
+    zero, one, sixth = np.float32(0.0), np.float32(1.0), np.float32(1.0 / 6.0)
     for i in prange(dy.size):
         v = kept[i]
         if number == 0:
@@ -92,6 +107,11 @@ def curve_backward(number: int, dy: Any, kept: Any, dx: Any) -> None:
         elif number == 2:
             density = np.float32(0.3989422804014327) * exponential(np.float32(-0.5) * (v * v))
             dx[i] = dy[i] * (normal_share(v) + v * density)
-        else:
+        elif number == 3:
             s = sigmoid(v)
             dx[i] = dy[i] * (s + (v * s) * (one - s))
+        elif number == 4:
+            dx[i] = dy[i] * sixth if zero < v < one else zero
+        else:
+            s = hard_sigmoid(v)
+            dx[i] = dy[i] * (s + (v * sixth if zero < s < one else zero))

@@ -14,15 +14,18 @@ from accelsim.numerics.quantise import SUM_BLOCK
 
 @kernel(parallel=True)
 def layer_norm(
-    x: Any, gamma: Any, beta: Any, share: Any, epsilon: Any, y: Any, mean: Any, inverse: Any
+    x: Any, gamma: Any, beta: Any, share: Any, epsilon: Any, centred: bool, y: Any, mean: Any, inverse: Any
 ) -> None:
-    """y = (x - mean) * inverse * gamma + beta of each row (rows, c); ``share`` is 1 / c."""
+    """y = (x - mean) * inverse * gamma + beta of each row (rows, c); ``share`` is 1 / c.
+
+    Not ``centred``, the mean counts as zero (root mean square normalisation).
+    """
     rows, channels = x.shape
     for r in prange(rows):
         total = np.float32(0.0)
         for c in range(channels):
             total += x[r, c]
-        mean[r] = total * share
+        mean[r] = total * share if centred else np.float32(0.0)
         squares = np.float32(0.0)
         for c in range(channels):
             deviation = x[r, c] - mean[r]
@@ -33,8 +36,13 @@ def layer_norm(
 
 
 @kernel(parallel=True)
-def layer_norm_backward(dy: Any, x: Any, gamma: Any, mean: Any, inverse: Any, share: Any, dx: Any) -> None:
-    """dx = (g - mean(g) - xhat * mean(g * xhat)) * inverse, with g = dy * gamma, of each row."""
+def layer_norm_backward(
+    dy: Any, x: Any, gamma: Any, mean: Any, inverse: Any, share: Any, centred: bool, dx: Any
+) -> None:
+    """dx = (g - mean(g) - xhat * mean(g * xhat)) * inverse, with g = dy * gamma, of each row.
+
+    Not ``centred``, mean(g) counts as zero.
+    """
     rows, channels = x.shape
     for r in prange(rows):
         total, projected = np.float32(0.0), np.float32(0.0)
@@ -42,7 +50,7 @@ def layer_norm_backward(dy: Any, x: Any, gamma: Any, mean: Any, inverse: Any, sh
             g = dy[r, c] * gamma[c]
             total += g
             projected += g * ((x[r, c] - mean[r]) * inverse[r])
-        total, projected = total * share, projected * share
+        total, projected = total * share if centred else np.float32(0.0), projected * share
         for c in range(channels):
             xhat = (x[r, c] - mean[r]) * inverse[r]
             dx[r, c] = ((dy[r, c] * gamma[c] - total) - xhat * projected) * inverse[r]

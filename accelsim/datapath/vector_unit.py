@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 
 from accelsim.datapath import curve_kernels, lstm_kernels, row_kernels
 from accelsim.datapath import vector_kernels as kernels
+from accelsim.network.executor import Blend, Counts, Pair
 from accelsim.network.windows import Window
 from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
-Counts = NDArray[np.int64]
-Pair = tuple[int, int]
 
 
 class ChipVectorUnit:
@@ -47,6 +46,10 @@ class ChipVectorUnit:
         kernels.positive_part(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
         return y
 
+    def multiply(self, x: F32, y: F32) -> F32:
+        """x * y; an axis of extent 1 of y counts for all of x."""
+        return self._stored(x * y)
+
     def relu6(self, x: F32) -> F32:
         """min(max(x, 0), 6); zero comes out as +0."""
         return np.minimum(self.relu(x), np.float32(6))
@@ -59,7 +62,7 @@ class ChipVectorUnit:
         return self._stored(y)
 
     def curve_backward(self, name: str, dy: F32, kept: F32) -> F32:
-        """dx; ``kept`` is y of a sigmoid or tanh, x of the others."""
+        """dx; ``kept`` is y of a (hard) sigmoid or tanh, x of the others."""
         dx = np.empty(dy.shape, np.float32)
         flat, point = np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(kept).reshape(-1)
         curve_kernels.curve_backward(curve_kernels.CURVES[name], flat, point, dx.reshape(-1))
@@ -126,7 +129,7 @@ class ChipVectorUnit:
         rows, y = _rows(x), np.empty(x.shape, np.float32)
         mean, inverse = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
         share = np.float32(1.0 / x.shape[-1])
-        row_kernels.layer_norm(rows, gamma, beta, share, np.float32(epsilon), _rows(y), mean, inverse)
+        row_kernels.layer_norm(rows, gamma, beta, share, np.float32(epsilon), True, _rows(y), mean, inverse)
         return self._stored(y), mean, inverse
 
     def layer_norm_backward(
@@ -135,9 +138,46 @@ class ChipVectorUnit:
         """dx, dgamma, dbeta."""
         rows, gradient, dx = _rows(x), _rows(dy), np.empty(x.shape, np.float32)
         share = np.float32(1.0 / x.shape[-1])
-        row_kernels.layer_norm_backward(gradient, rows, gamma, mean, inverse, share, _rows(dx))
+        row_kernels.layer_norm_backward(gradient, rows, gamma, mean, inverse, share, True, _rows(dx))
         dgamma = row_kernels.row_product_sums(gradient, rows, mean, inverse)
         return self._stored(dx), dgamma, self.column_sums(gradient)
+
+    def rms_norm(self, x: F32, gamma: F32, epsilon: float) -> tuple[F32, F32]:
+        """y, and per row: 1/sqrt(mean square + epsilon)."""
+        rows, y, none = _rows(x), np.empty(x.shape, np.float32), np.zeros(x.shape[-1], np.float32)
+        mean, inverse = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+        share = np.float32(1.0 / x.shape[-1])
+        row_kernels.layer_norm(rows, gamma, none, share, np.float32(epsilon), False, _rows(y), mean, inverse)
+        return self._stored(y), inverse
+
+    def rms_norm_backward(self, dy: F32, x: F32, gamma: F32, inverse: F32) -> tuple[F32, F32]:
+        """dx, dgamma."""
+        rows, gradient, dx = _rows(x), _rows(dy), np.empty(x.shape, np.float32)
+        mean, share = np.zeros(len(rows), np.float32), np.float32(1.0 / x.shape[-1])
+        row_kernels.layer_norm_backward(gradient, rows, gamma, mean, inverse, share, False, _rows(dx))
+        return self._stored(dx), row_kernels.row_product_sums(gradient, rows, mean, inverse)
+
+    def resample(self, x: F32, down: Blend, across: Blend) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c): rows blended first, then columns; rounded once, at the end."""
+        for axis, blend in ((1, down), (2, across)):
+            share = _along(blend.share, axis)
+            x = x.take(blend.first, axis) * (np.float32(1) - share) + x.take(blend.second, axis) * share
+        return self._stored(x)
+
+    def resample_backward(self, dy: F32, shape: tuple[int, ...], down: Blend, across: Blend) -> F32:
+        """dx of the given shape: columns first, then rows, outputs in order."""
+        for axis, blend in ((2, across), (1, down)):
+            share = _along(blend.share, axis)
+            to_first, to_second = dy * (np.float32(1) - share), dy * share
+            extents = [*dy.shape]
+            extents[axis] = shape[axis]
+            dy = np.zeros(extents, np.float32)
+            total = np.moveaxis(dy, axis, 0)
+            parts = [np.moveaxis(part, axis, 0) for part in (to_first, to_second)]
+            for output in range(len(blend.share)):
+                total[blend.first[output]] += parts[0][output]
+                total[blend.second[output]] += parts[1][output]
+        return self._stored(dy)
 
     def table_rows(self, table: F32, ids: F32) -> F32:
         """Rows of a table (v, c) by whole numbers of any shape (...): (..., c)."""
@@ -250,6 +290,11 @@ def _pooled(shape: tuple[int, ...], size: Pair, stride: Pair) -> tuple[int, int,
     n, height, width, channels = shape
     down, across = (Window(taps, step) for taps, step in zip(size, stride, strict=True))
     return n, down.positions(height), across.positions(width), channels
+
+
+def _along(values: tuple[float, ...], axis: int) -> F32:
+    """Numbers of one axis of (n, h, w, c)."""
+    return np.asarray(values, np.float32).reshape([-1 if each == axis else 1 for each in range(4)])
 
 
 def _shares(shape: tuple[int, ...], size: Pair, counts: Counts | None) -> F32:

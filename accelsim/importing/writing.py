@@ -10,7 +10,8 @@ from typing import Any
 Item = tuple[str, dict[str, Any]]
 """One layer: its kind and its settings.
 
-``residual`` holds lists of items under ``body`` and ``shortcut``, ``concat`` lists of them.
+``residual`` holds lists of items under ``body`` and ``shortcut``, ``gated`` under ``body`` and ``gate``,
+``concat`` lists of them.
 """
 
 
@@ -48,9 +49,9 @@ def _layers(items: Sequence[Item], indent: int) -> list[str]:
     lines: list[str] = []
     for kind, settings in items:
         lead = " " * indent + "- "
-        if kind == "residual":
-            lines.append(f"{lead}residual:")
-            for branch in ("body", "shortcut"):
+        if kind in ("residual", "gated"):
+            lines.append(f"{lead}{kind}:")
+            for branch in ("body", "shortcut", "gate"):
                 if settings.get(branch):
                     lines.append(" " * (indent + 4) + f"{branch}:")
                     lines += _layers(settings[branch], indent + 6)

@@ -74,7 +74,7 @@ class CurveLayer(Layer):
     @property
     def keeps_output(self) -> bool:
         """Whether the derivative follows from y; else from x."""
-        return self.kind in ("sigmoid", "tanh")
+        return self.kind in ("sigmoid", "tanh", "hard_sigmoid")
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
@@ -128,6 +128,29 @@ class Swish(CurveLayer):
     operations: ClassVar[tuple[VectorWork, VectorWork]] = (
         VectorWork("swish", 0, adds=1, multiplies=1, compares=1, specials=2),
         VectorWork("swish_gradient", 0, adds=3, multiplies=4, compares=1, specials=2),
+    )
+
+
+class HardSigmoid(CurveLayer):
+    """x / 6 + 1/2 between 0 and 1 (Howard et al., ICCV 2019, section 5.2)."""
+
+    kind: ClassVar[str] = "hard_sigmoid"
+    operations: ClassVar[tuple[VectorWork, VectorWork]] = (
+        VectorWork("hard_sigmoid", 0, adds=1, multiplies=1, compares=2),
+        VectorWork("hard_sigmoid_gradient", 0, multiplies=1, compares=2),
+    )
+
+    def output_nonnegative(self, site: Site) -> bool:
+        return True
+
+
+class HardSwish(CurveLayer):
+    """x * hard_sigmoid(x) (Howard et al., ICCV 2019, section 5.2)."""
+
+    kind: ClassVar[str] = "hard_swish"
+    operations: ClassVar[tuple[VectorWork, VectorWork]] = (
+        VectorWork("hard_swish", 0, adds=1, multiplies=2, compares=2),
+        VectorWork("hard_swish_gradient", 0, adds=2, multiplies=3, compares=4),
     )
 
 

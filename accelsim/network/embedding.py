@@ -149,6 +149,38 @@ class Positions(Layer):
         return works
 
 
+class ClassToken(Layer):
+    """A trained vector before the first position: (T, C) as (T + 1, C) (Dosovitskiy et al., ICLR 2021)."""
+
+    kind: ClassVar[str] = "class_token"
+
+    def output_shape(self, site: Site) -> Shape:
+        channels = channels_of(self.kind, site)
+        return (site.input_shape[0] + 1, channels)
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        return {"weight": Parameter((site.input_shape[1],), "normal")}
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        before = np.zeros((len(x), 1, site.input_shape[1]), x.dtype)
+        token = chip.vector.add_bias(before, chip.parameter(site.name, "weight"))
+        return np.concatenate([token, x], axis=1)
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        chip.add_gradient(site.name, "weight", chip.vector.column_sums(dy[:, 0]))
+        return dy[:, 1:]
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, own = batch * site.input_shape[1], formats[site.name]
+        token = tensor(site, "token", site.input_shape[1], own.master, "parameter")
+        y, dy = (tensor(site, name, elements, own.storage, "stream") for name in ("y", "dy"))
+        sums = VectorWork("class_token_gradient", elements, adds=1)
+        return [
+            vector_layer_work(self, site, "forward", [], [token], [y]),
+            vector_layer_work(self, site, "backward", [sums], [dy]),
+        ]
+
+
 class Unembedding(LinearBase):
     """y = x E^T with the table E of an embedding (Press and Wolf, EACL 2017); its gradient adds to E's."""
 

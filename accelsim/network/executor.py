@@ -21,6 +21,15 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Along one axis, each output is the ``first`` input times 1 - ``share`` plus the ``second`` times it."""
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    share: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Operand:
     """A tensor as the MAC array takes it.
 
@@ -59,14 +68,17 @@ class VectorUnit(Protocol):
     def relu(self, x: F32) -> F32:
         """max(x, 0)."""
 
+    def multiply(self, x: F32, y: F32) -> F32:
+        """x * y; an axis of extent 1 of y counts for all of x."""
+
     def relu6(self, x: F32) -> F32:
         """min(max(x, 0), 6)."""
 
     def curve(self, name: str, x: F32) -> F32:
-        """``sigmoid``, ``tanh``, ``gelu`` (by erf) or ``swish`` of each element."""
+        """A function of each element by the kind of its layer: ``sigmoid``, ``tanh``, ``gelu`` (by erf)..."""
 
     def curve_backward(self, name: str, dy: F32, kept: F32) -> F32:
-        """dx; ``kept`` is y of a sigmoid or tanh, x of the others."""
+        """dx; ``kept`` is y of a (hard) sigmoid or tanh, x of the others."""
 
     def masked(self, dy: F32, mask: NDArray[np.bool_]) -> F32:
         """dy where the mask is set, else 0."""
@@ -92,6 +104,18 @@ class VectorUnit(Protocol):
         self, dy: F32, x: F32, gamma: F32, mean: F32, inverse: F32
     ) -> tuple[F32, F32, F32]:
         """dx, dgamma, dbeta."""
+
+    def rms_norm(self, x: F32, gamma: F32, epsilon: float) -> tuple[F32, F32]:
+        """y, and per row: 1/sqrt(mean square + epsilon)."""
+
+    def rms_norm_backward(self, dy: F32, x: F32, gamma: F32, inverse: F32) -> tuple[F32, F32]:
+        """dx, dgamma."""
+
+    def resample(self, x: F32, down: Blend, across: Blend) -> F32:
+        """(n, h, w, c) -> (n, oh, ow, c): rows blended first, then columns."""
+
+    def resample_backward(self, dy: F32, shape: tuple[int, ...], down: Blend, across: Blend) -> F32:
+        """dx of the given shape."""
 
     def table_rows(self, table: F32, ids: F32) -> F32:
         """Rows of a table (v, c) by whole numbers of any shape (...): (..., c)."""

@@ -8,11 +8,9 @@ from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
-from pydantic import Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.network.layer import Formats, Layer, Shape, Site, tensor, vector_layer_work
-from accelsim.operations import LayerWork, VectorWork
+from accelsim.network.layer import Layer, Shape, Site
 
 
 @dataclass(frozen=True)
@@ -91,30 +89,6 @@ class Sequence:
         return dy
 
 
-class Add(Layer):
-    """The sum that closes a residual block; no workload names it.
-
-    `Residual` adds the branches and hands the sum on, which is then the layer's input and output.
-    """
-
-    kind = "add"
-
-    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        return x
-
-    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        return dy
-
-    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
-        elements, storage = batch * site.elements, formats[site.name].storage
-        moved = [tensor(site, name, elements, storage, "stream") for name in ("body", "shortcut", "sum")]
-        added = (VectorWork("residual_add", elements, adds=1),)
-        return [
-            LayerWork(site.name, self.kind, "forward", (), added, tuple(moved[:2]), tuple(moved[2:])),
-            LayerWork(site.name, self.kind, "backward", (), added, tuple(moved[:2]), tuple(moved[2:])),
-        ]
-
-
 @dataclass(frozen=True)
 class Residual:
     """body(x) + shortcut(x) (He et al., CVPR 2016); an empty shortcut is the identity."""
@@ -149,33 +123,6 @@ class Residual:
         """dL/dx from dL/dy: the sum of both branches'."""
         dy = self.closing.backward(dy, chip)
         return chip.vector.add(self.body.backward(dy, chip), self.shortcut.backward(dy, chip))
-
-
-class Join(Layer):
-    """The end of branches that stand side by side; no workload names it.
-
-    `Concat` puts the branches together and hands them on, which is then the layer's input and output.
-    Writing side by side costs nothing; the gradients of the branches' common input are added.
-    """
-
-    kind = "concat"
-    branches: int = Field(ge=1, description="number of branches")
-    inputs: int = Field(ge=1, description="elements of one sample of their common input")
-
-    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        return x
-
-    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        return dy
-
-    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
-        if self.branches == 1:
-            return []
-        elements, storage = batch * self.inputs, formats[site.name].storage
-        read = [tensor(site, f"dx {i + 1}", elements, storage, "stream") for i in range(self.branches)]
-        added = VectorWork("branch_gradient_add", elements, adds=self.branches - 1)
-        written = tensor(site, "dx", elements, storage, "stream")
-        return [vector_layer_work(self, site, "backward", [added], read, [written])]
 
 
 @dataclass(frozen=True)
@@ -222,6 +169,58 @@ class Concat:
 
 
 @dataclass(frozen=True)
+class Gated:
+    """body(x) * gate(x), element by element; an empty body is the identity.
+
+    A gate of shape (c,) counts for every position of the body's channels: squeeze and excitation (Hu et al.,
+    CVPR 2018). One of the body's shape is a gated linear unit (Dauphin et al., ICML 2017).
+    """
+
+    body: Sequence
+    gate: Sequence
+    closing: Leaf
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self.body.output_shape
+
+    @property
+    def output_nonnegative(self) -> bool:
+        """Whether the output cannot be below zero."""
+        return self.body.output_nonnegative and self.gate.output_nonnegative
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All layers, in forward order, the multiplying last."""
+        yield from self.body.leaves()
+        yield from self.gate.leaves()
+        yield self.closing
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        body, gate = self.body.forward(x, chip), self.gate.forward(x, chip)
+        chip.keep(self.closing.site.name, "operands", (body, gate))
+        return self.closing.forward(chip.vector.multiply(body, _spread(gate, body)), chip)
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy: the sum of both branches'."""
+        dy = self.closing.backward(dy, chip)
+        body, gate = chip.kept(self.closing.site.name, "operands")
+        dgate = chip.vector.multiply(dy, body)
+        if gate.size < body.size:
+            columns = dgate.reshape(len(dy), -1, 1, dy.shape[-1])
+            positions = columns.shape[1], 1
+            dgate = chip.vector.average_pool(columns, positions, (1, 1), np.ones((1, 1), np.int64))
+        dbody = self.body.backward(chip.vector.multiply(dy, _spread(gate, body)), chip)
+        return chip.vector.add(dbody, self.gate.backward(dgate.reshape(gate.shape), chip))
+
+
+def _spread(gate: F32, body: F32) -> F32:
+    """The gate with an axis for each of the body's."""
+    return gate.reshape(len(gate), *(1,) * (body.ndim - gate.ndim), *gate.shape[1:])
+
+
+@dataclass(frozen=True)
 class EncoderDecoder:
     """Two networks on one sample: the first ``source`` positions are the encoder's, the others the decoder's.
 
@@ -262,5 +261,5 @@ class EncoderDecoder:
         return np.concatenate([encoder, decoder], axis=1)
 
 
-Part = Leaf | Residual | Concat | EncoderDecoder
+Part = Leaf | Residual | Concat | Gated | EncoderDecoder
 Network = Sequence

@@ -130,3 +130,48 @@ class LayerNorm(Layer):
             vector_layer_work(self, site, "forward", forward, [x], [y, kept, statistics]),
             vector_layer_work(self, site, "backward", backward, [dy, kept, statistics], [dx]),
         ]
+
+
+class RmsNorm(Layer):
+    """x / sqrt(mean square of the channels) * gamma (Zhang and Sennrich, NeurIPS 2019).
+
+    The backward pass normalises the kept input again, from each position's kept factor.
+    """
+
+    kind: ClassVar[str] = "rms_norm"
+    epsilon: float = Field(default=1e-6, gt=0, description="added to the mean square")
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        return {"gamma": Parameter((site.input_shape[-1],), "ones")}
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        y, inverse = chip.vector.rms_norm(x, chip.parameter(site.name, "gamma"), self.epsilon)
+        chip.keep(site.name, "normalised", (x, inverse))
+        return y
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        x, inverse = chip.kept(site.name, "normalised")
+        dx, dgamma = chip.vector.rms_norm_backward(dy, x, chip.parameter(site.name, "gamma"), inverse)
+        chip.add_gradient(site.name, "gamma", dgamma)
+        return dx
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, storage = batch * site.elements, formats[site.name].storage
+        positions = elements // site.input_shape[-1]
+        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        kept = tensor(site, "x kept", elements, storage, "saved")
+        factors = tensor(site, "factors", positions, "fp32", "saved")
+        forward = [
+            VectorWork("rms_norm_squares", elements, adds=1, multiplies=1),
+            VectorWork("rms_norm_positions", positions, adds=1, multiplies=1, specials=2),
+            VectorWork("rms_norm_apply", elements, multiplies=2),
+        ]
+        # normalise again; the sums of dy * gamma * xhat for x and of dy * xhat for gamma
+        backward = [
+            VectorWork("rms_norm_gradient_sums", elements, adds=2, multiplies=4),
+            VectorWork("rms_norm_gradient", elements, adds=1, multiplies=4),
+        ]
+        return [
+            vector_layer_work(self, site, "forward", forward, [x], [y, kept, factors]),
+            vector_layer_work(self, site, "backward", backward, [dy, kept, factors], [dx]),
+        ]

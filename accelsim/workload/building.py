@@ -11,12 +11,14 @@ from accelsim.network import (
     Add,
     Concat,
     EncoderDecoder,
+    Gated,
     Join,
     Layer,
     Leaf,
     Memory,
     Network,
     Part,
+    Product,
     Residual,
     Sequence,
     ShapeError,
@@ -45,6 +47,7 @@ class NetworkBuilder:
         self._composites: dict[str, Callable[[Entry, tuple[int, ...], bool], Part]] = {
             "residual": self._residual,
             "concat": self._concat,
+            "gated": self._gated,
             "encoder_decoder": self._encoder_decoder,
         }
 
@@ -116,6 +119,16 @@ class NetworkBuilder:
         closing = Join(branches=len(branches), inputs=math.prod(shape))
         site = Site(self._numbered(closing.kind), joined, False, True)
         return Concat(branches, Leaf(closing, site))
+
+    def _gated(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Gated:
+        branches = [entry.settings["body"], entry.settings["gate"]]
+        body, gate = self._side_by_side(branches, shape, nonnegative)
+        if gate.output_shape not in (body.output_shape, body.output_shape[-1:]):
+            shapes = f"body gives {body.output_shape} but gate gives {gate.output_shape}"
+            raise self._mistake(entry, f"{shapes}; it must give the same, or one number a channel")
+        closing = Product(gate=math.prod(gate.output_shape), inputs=math.prod(shape))
+        site = Site(self._numbered(closing.kind), body.output_shape, False, True)
+        return Gated(body, gate, Leaf(closing, site))
 
     def _encoder_decoder(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> EncoderDecoder:
         source, positions = entry.settings["source"], shape[0]

@@ -70,7 +70,7 @@ class Expander:
     def __init__(self, document: YamlDocument, blocks: dict[str, Block], kinds: list[str]) -> None:
         self._document = document
         self._blocks = blocks
-        self._kinds = [*kinds, "residual", "concat", "encoder_decoder", "block", "repeat"]
+        self._kinds = [*kinds, "residual", "concat", "gated", "encoder_decoder", "block", "repeat"]
         self._items = 0
 
     def _mistake(self, path: KeyPath, message: str) -> InputError:
@@ -98,7 +98,11 @@ class Expander:
         kind, written = self._split(item, path)
         inner = (*path, kind) if isinstance(item, dict) else path
         if kind == "residual":
-            return [Entry(kind, self._branches(written, inner, scope), inner, {}, scope.used_at)]
+            parts = self._branches(written, inner, scope, ["body", "shortcut"], "body")
+            return [Entry(kind, parts, inner, {}, scope.used_at)]
+        if kind == "gated":
+            parts = self._branches(written, inner, scope, ["body", "gate"], "gate")
+            return [Entry(kind, parts, inner, {}, scope.used_at)]
         if kind == "concat":
             return [Entry(kind, self._concat(written, inner, scope), inner, {}, scope.used_at)]
         if kind == "encoder_decoder":
@@ -221,9 +225,11 @@ class Expander:
         source, origins = self._filled({"source": settings["source"]}, path, scope)
         return Entry("encoder_decoder", {**source, **parts}, path, origins, scope.used_at)
 
-    def _branches(self, settings: dict[str, Any], path: KeyPath, scope: Scope) -> dict[str, Any]:
-        self._known_keys(settings, path, ["body", "shortcut"], ["body"])
+    def _branches(
+        self, settings: dict[str, Any], path: KeyPath, scope: Scope, names: list[str], needed: str
+    ) -> dict[str, Any]:
+        """Two lists of layers by their names; the one that is not ``needed`` may be left out."""
+        self._known_keys(settings, path, names, [needed])
         return {
-            branch: self.expand(settings.get(branch, []), (*path, branch), scope.inner())
-            for branch in ("body", "shortcut")
+            branch: self.expand(settings.get(branch, []), (*path, branch), scope.inner()) for branch in names
         }
