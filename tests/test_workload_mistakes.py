@@ -13,7 +13,7 @@ from accelsim.network import LAYERS
 from accelsim.workload import load_workload
 from accelsim.workload.datasets import NpzData
 
-KINDS = ", ".join(sorted([*LAYERS, "block", "concat", "encoder_decoder", "repeat", "residual"]))
+KINDS = ", ".join(sorted([*LAYERS, "block", "concat", "encoder_decoder", "gated", "repeat", "residual"]))
 USE = "  - block: {use: pair, width: 4}\n"
 MISTAKES = [
     # the keys of the file
