@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from oracles import accumulators as oracle
 from oracles import formats
+from thread_counts import with_one_and_two
 
 from accelsim.numerics.accumulate import Matrix, multiply
 from accelsim.numerics.accumulation import Accumulation
@@ -48,3 +49,17 @@ def check(rule: oracle.Rule, a: np.ndarray, b: np.ndarray, names: Any, origin: A
     assert not np.signbit(got[got == 0]).any()
     assert got.dtype == Accumulation(**vars(rule)).dtype
     return got
+
+
+def check_shapes(rule: Accumulation, a: Matrix, b: Matrix) -> None:
+    """One thread, two, a row or a column alone, transposed operands and products, a stack: the same bits."""
+    one, two = with_one_and_two(lambda: multiply(rule, a, b)[0])
+    np.testing.assert_array_equal(two, one)
+    row, column = Matrix(a.array[1:2], a.format), Matrix(b.array[:, -1:], b.format)
+    turned = Matrix(np.ascontiguousarray(a.array.T).T, a.format)
+    both = (Matrix(np.stack([each.array, each.array]), each.format) for each in (a, b))
+    np.testing.assert_array_equal(multiply(rule, row, b)[0], one[1:2])
+    np.testing.assert_array_equal(multiply(rule, a, column)[0], one[:, -1:])
+    np.testing.assert_array_equal(multiply(rule, turned, b)[0], one)
+    np.testing.assert_array_equal(multiply(rule, b.transposed(), a.transposed())[0].T, one)
+    np.testing.assert_array_equal(multiply(rule, *both)[0], np.stack([one, one]))

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from accumulator_check import check, general, matrix
+from accumulator_check import check, check_shapes, general, matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import accumulators as oracle
 from oracles import formats
-from thread_counts import with_one_and_two
 
 from accelsim.numerics import chain_product
 from accelsim.numerics.accumulate import Matrix, multiply
@@ -225,14 +224,7 @@ def test_shapes_stacks_and_threads_do_not_change_a_bit() -> None:
     ):
         rule = Accumulation(1, 64, name)
         a, b = (matrix(codes_below(name, rng, shape, 0), name) for shape in ((m, k), (k, n)))
-        one, two = with_one_and_two(lambda: multiply(rule, a, b)[0])  # noqa: B023
-        np.testing.assert_array_equal(one, two)
-        turned = Matrix(np.ascontiguousarray(a.array.T).T, a.format)
-        np.testing.assert_array_equal(multiply(rule, turned, b)[0], one)
-        np.testing.assert_array_equal(multiply(rule, b.transposed(), a.transposed())[0].T, one)
-        both = Matrix(np.stack([a.array, a.array]), a.format), Matrix(np.stack([b.array, b.array]), b.format)
-        np.testing.assert_array_equal(multiply(rule, *both)[0], np.stack([one, one]))
-        np.testing.assert_array_equal(multiply(rule, Matrix(a.array[1:2], a.format), b)[0], one[1:2])
+        check_shapes(rule, a, b)
 
 
 def test_the_machine_rounds_as_before() -> None:

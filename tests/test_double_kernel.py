@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from accumulator_check import general, matrix
+from accumulator_check import check_shapes, general, matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matmul_check import number_codes
 from oracles import accumulators as oracle
-from thread_counts import with_one_and_two
 
 from accelsim.numerics.accumulate import (
     _double_choice,
@@ -114,20 +113,12 @@ def test_no_double_rounding() -> None:
                     check(rule, np.repeat(a[:, order], 3, axis=0), np.repeat(b, 9, axis=1), ("fp32", "fp32"))
 
 
-def test_threads_and_shapes_do_not_change_a_bit() -> None:
-    """One thread, two threads, and each row or column alone have the same sums."""
+def test_shapes_stacks_and_threads_do_not_change_a_bit() -> None:
+    """Ragged and narrow operands in groups and chunks."""
     rng = np.random.default_rng(3)
     names = ("fp8_e4m3_ibm", "fp8_e5m2_ibm")
     a, b = number_codes(names[0], rng, (13, 70)), number_codes(names[1], rng, (70, 19))
-    rule = Accumulation(4, 16, "dlfloat16")
-    whole = multiply(rule, matrix(a, names[0]), matrix(b, names[1]))[0]
-    one, two = with_one_and_two(lambda: multiply(rule, matrix(a, names[0]), matrix(b, names[1]))[0])
-    np.testing.assert_array_equal(one, whole)
-    np.testing.assert_array_equal(two, whole)
-    row = multiply(rule, matrix(a[5:6], names[0]), matrix(b, names[1]))[0]
-    column = multiply(rule, matrix(a, names[0]), matrix(b[:, 7:8], names[1]))[0]
-    np.testing.assert_array_equal(row, whole[5:6])
-    np.testing.assert_array_equal(column, whole[:, 7:8])
+    check_shapes(Accumulation(4, 16, "dlfloat16"), matrix(a, names[0]), matrix(b, names[1]))
 
 
 def test_a_configuration_is_one_integer() -> None:

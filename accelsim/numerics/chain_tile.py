@@ -27,12 +27,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from accelsim.numerics.instructions import multiplies_and_adds
-
-_F32 = ir.FloatType()
-_F64 = ir.DoubleType()
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
-_CONTROL = ir.ArrayType(_I32, 2)
+from accelsim.numerics.tile_writer import F32, F64, I32, TileWriter, array_place, index
 
 METHODS = ("truncated", "tied", "exact", "single")
 SMALLEST = 0x00800000
@@ -87,76 +82,28 @@ class ChainConfig:
         return ChainConfig(METHODS[word & 3], flush, rows, vectors, word >> 11)
 
 
-class _Emitter:
+class _Emitter(TileWriter):
     """Writes the instructions of one tile: a (k, rows), b (k, cols), c (rows, cols).
 
     ``half``: what is added to the bits before those of ``rest`` are cut off; both int32.
     """
 
     def __init__(self, builder: ir.IRBuilder, config: ChainConfig, half: Any, rest: Any) -> None:
-        self.builder = builder
+        super().__init__(builder, F32, config.rows, config.vectors, config.width)
         self.config = config
-        self.floats = ir.VectorType(_F32, config.width)
-        self.doubles = ir.VectorType(_F64, config.width)
-        self.ints = ir.VectorType(_I32, config.width)
-        signature = ir.FunctionType(self.floats, [self.floats] * 3)
-        name = f"llvm.fma.v{config.width}f32"
-        self.fma = cgutils.get_or_insert_function(builder.module, signature, name)
+        self.doubles = ir.VectorType(F64, config.width)
         self.half, self.rest = self.broadcast(half), self.broadcast(rest)
         self.kept = builder.not_(self.rest)
-        self.step = builder.add(self.rest, self.ints_of(1))
-
-    def constant(self, value: float) -> ir.Constant:
-        return ir.Constant(self.floats, [value] * self.config.width)
-
-    def ints_of(self, value: int) -> ir.Constant:
-        return ir.Constant(self.ints, [value] * self.config.width)
-
-    def bits(self, value: Any) -> Any:
-        return self.builder.bitcast(value, self.ints)
-
-    def value(self, bits: Any) -> Any:
-        return self.builder.bitcast(bits, self.floats)
+        self.step = builder.add(self.rest, self.int_const(1))
 
     def wide(self, value: Any) -> Any:
         return self.builder.fpext(value, self.doubles)
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), self.floats.as_pointer())
-        vector = self.builder.load(place)
-        vector.align = 4
-        return vector
-
-    def store(self, vector: Any, pointer: Any, index: Any) -> None:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), self.floats.as_pointer())
-        self.builder.store(vector, place).align = 4
-
-    def broadcast(self, scalar: Any) -> Any:
-        undefined = ir.Constant(self.floats if scalar.type == _F32 else self.ints, ir.Undefined)
-        single = self.builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-        return self.builder.shuffle_vector(single, undefined, self.ints_of(0))
-
-    def registers(self) -> list[Any]:
-        """One vector slot per vector of the tile; LLVM promotes them to registers."""
-        count = self.config.rows * self.config.vectors
-        return [cgutils.alloca_once(self.builder, self.floats) for _ in range(count)]
-
-    def factors(self, a: Any, b: Any, k: Any) -> list[tuple[Any, Any]]:
-        """Step k of both operands, for each slot: a row's element everywhere, and b's columns."""
-        config, builder = self.config, self.builder
-        a_row, b_row = builder.mul(k, _index(config.rows)), builder.mul(k, _index(config.cols))
-        left = [
-            self.broadcast(builder.load(builder.gep(a, [builder.add(a_row, _index(row))])))
-            for row in range(config.rows)
-        ]
-        right = [self.load(b, builder.add(b_row, _index(v * config.width))) for v in range(config.vectors)]
-        return [(x, y) for x in left for y in right]
 
     def add_products(self, places: list[Any], factors: list[tuple[Any, Any]]) -> None:
         """One rounded add of a product to each slot."""
         before = [self.builder.load(place) for place in places]
         for place, first, (x, y) in zip(places, before, factors, strict=True):
-            total = self.builder.call(self.fma, [x, y, first])
+            total = self.multiply_add("fma", x, y, first)
             tie = self.exact_tie(first, x, y, total) if self.config.method == "tied" else None
             self.builder.store(self.rounded(total, tie), place)
 
@@ -166,15 +113,15 @@ class _Emitter:
         if config.method == "single":
             return total
         if config.method == "exact":
-            factor = builder.fadd(builder.sitofp(self.step, self.floats), self.constant(1.0))
+            factor = builder.fadd(builder.sitofp(self.step, self.floats), self.float_const(1.0))
             upper = builder.fmul(total, factor)
             return builder.fsub(upper, builder.fsub(upper, total))
-        up = builder.add(self.bits(total), self.half)
+        up = builder.add(self.as_ints(total), self.half)
         rounded = builder.and_(up, self.kept)
         if tie is not None:
             even = builder.and_(rounded, builder.not_(self.step))
             rounded = builder.select(tie, even, rounded)
-        return self.value(self.flushed(rounded))
+        return self.as_floats(self.flushed(rounded))
 
     def flushed(self, rounded: Any) -> Any:
         """Bits of a rounded sum; those of zero where it fell to the place that zero has, or below."""
@@ -182,12 +129,12 @@ class _Emitter:
         if not self.config.flush:
             return rounded
         if self.config.method == "truncated":  # what lay below that place is zero already
-            kept = builder.and_(rounded, self.ints_of(_SIZE & ~SMALLEST))
-            number = builder.icmp_unsigned("!=", kept, self.ints_of(0))
+            kept = builder.and_(rounded, self.int_const(_SIZE & ~SMALLEST))
+            number = builder.icmp_unsigned("!=", kept, self.int_const(0))
         else:
-            size = builder.and_(rounded, self.ints_of(_SIZE))
-            number = builder.icmp_unsigned(">", size, self.ints_of(SMALLEST))
-        return builder.select(number, rounded, self.ints_of(0))
+            size = builder.and_(rounded, self.int_const(_SIZE))
+            number = builder.icmp_unsigned(">", size, self.int_const(SMALLEST))
+        return builder.select(number, rounded, self.int_const(0))
 
     def exact_tie(self, before: Any, x: Any, y: Any, total: Any) -> Any:
         """Where ``before + x * y`` is a single, ``total``, and that is a tie.
@@ -199,26 +146,24 @@ class _Emitter:
         """
         builder = self.builder
         left = self.left_over(x, y, builder.fsub(before, total))
-        up = builder.add(self.bits(total), self.half)
-        inside = builder.or_(builder.and_(up, self.rest), self.bits(left))
-        return builder.icmp_unsigned("==", inside, self.ints_of(0))
+        up = builder.add(self.as_ints(total), self.half)
+        inside = builder.or_(builder.and_(up, self.rest), self.as_ints(left))
+        return builder.icmp_unsigned("==", inside, self.int_const(0))
 
     def left_over(self, x: Any, y: Any, difference: Any) -> Any:
         """``x * y + difference`` in single precision, +0 only if that is zero however small it is."""
         builder = self.builder
         if self.config.width == 16:  # rounded up by the instruction itself: below zero, at most -0
-            signature = ir.FunctionType(self.floats, [self.floats] * 3 + [_I32])
-            name = "llvm.x86.avx512.vfmadd.ps.512"
-            upward = cgutils.get_or_insert_function(builder.module, signature, name)
-            return builder.call(upward, [x, y, difference, ir.Constant(_I32, _UPWARD)])
-        grown = self.constant(LARGEST_SUM)
-        return builder.call(self.fma, [builder.fmul(x, grown), y, builder.fmul(difference, grown)])
+            upward = ir.Constant(I32, _UPWARD)
+            return self.intrinsic("x86.avx512.vfmadd.ps.512", self.floats, x, y, difference, upward)
+        grown = self.float_const(LARGEST_SUM)
+        return self.multiply_add("fma", builder.fmul(x, grown), y, builder.fmul(difference, grown))
 
     def merge(self, outer: list[Any], parts: list[Any]) -> None:
         """Add a chunk's sums to the outer ones, rounded."""
         builder = self.builder
         if self.config.method != "exact":
-            self.add_products(outer, [(builder.load(part), self.constant(1.0)) for part in parts])
+            self.add_products(outer, [(builder.load(part), self.float_const(1.0)) for part in parts])
             return
         one, places = (ir.Constant(self.doubles, [value] * self.config.width) for value in (1.0, 2.0**29))
         factor = builder.fadd(builder.fmul(builder.sitofp(self.step, self.doubles), places), one)
@@ -228,12 +173,10 @@ class _Emitter:
             total = builder.fsub(upper, builder.fsub(upper, total))
             builder.store(builder.fptrunc(total, self.floats), place)
 
-    def control(self, word: Any) -> None:
-        """Set how x86 rounds, from a word in memory."""
-        signature = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-        name = "llvm.x86.sse.ldmxcsr"
-        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
-        self.builder.call(function, [self.builder.bitcast(word, ir.IntType(8).as_pointer())])
+    def control(self, way: str, word: Any) -> None:
+        """``ldmxcsr`` sets how x86 rounds, from a word in memory; ``stmxcsr`` keeps it there."""
+        place = self.builder.bitcast(word, ir.IntType(8).as_pointer())
+        self.intrinsic(f"x86.sse.{way}", ir.VoidType(), place)
 
     def tile(self, a: Any, b: Any, c: Any, products: Any, chunk: Any) -> None:
         """The whole tile under the rounding that it needs (and under no flush to zero of a stranger)."""
@@ -241,40 +184,31 @@ class _Emitter:
         if not truncates():
             self.chunks(a, b, c, products, chunk)
             return
-        before, word = cgutils.alloca_once(builder, _I32), cgutils.alloca_once(builder, _I32)
-        signature = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-        keep = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.sse.stmxcsr")
-        builder.call(keep, [builder.bitcast(before, ir.IntType(8).as_pointer())])
+        before, word = (cgutils.alloca_once(builder, I32) for _ in range(2))
+        self.control("stmxcsr", before)
         toward_zero = _FLUSH if config.flush else _TOWARD_ZERO
         wanted = {"truncated": toward_zero, "tied": _TOWARD_ZERO}.get(config.method, _NEAREST)
-        builder.store(ir.Constant(_I32, wanted), word)
-        self.control(word)
+        builder.store(ir.Constant(I32, wanted), word)
+        self.control("ldmxcsr", word)
         self.chunks(a, b, c, products, chunk)
-        self.control(before)
+        self.control("ldmxcsr", before)
 
     def chunks(self, a: Any, b: Any, c: Any, products: Any, chunk: Any) -> None:
         """Chunks in ascending k, products in ascending k, outer sums kept in ``c``."""
-        builder, config = self.builder, self.config
+        builder = self.builder
         outer, sums = self.registers(), self.registers()
-        for slot, place in enumerate(outer):
-            builder.store(self.load(c, _index(slot * config.width)), place)
-        round_up = builder.sub(chunk, _index(1))
+        self.load_slots(outer, c)
+        round_up = builder.sub(chunk, index(1))
         count = builder.sdiv(builder.add(products, round_up), chunk)
         with cgutils.for_range(builder, count) as part:
-            for place in sums:
-                builder.store(self.constant(0.0), place)
+            self.clear(sums)
             first = builder.mul(part.index, chunk)
             left = builder.sub(products, first)
             short = builder.icmp_signed("<", left, chunk)
             with cgutils.for_range(builder, builder.select(short, left, chunk)) as step:
                 self.add_products(sums, self.factors(a, b, builder.add(first, step.index)))
             self.merge(outer, sums)
-        for slot, place in enumerate(outer):
-            self.store(builder.load(place), c, _index(slot * config.width))
-
-
-def _index(value: int) -> ir.Constant:
-    return ir.Constant(_I64, value)
+        self.store_slots(outer, c)
 
 
 @intrinsic(prefer_literal=True)
@@ -291,11 +225,7 @@ def _chain_tile(  # type: ignore[no-untyped-def]
     signature = types.void(config, a, a_at, b, b_at, c, c_at, types.int32, types.int32, products, chunk)
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        def pointer(position: int) -> Any:
-            array = context.make_array(call.args[position])(context, builder, values[position])
-            return builder.bitcast(builder.gep(array.data, [values[position + 1]]), _F32.as_pointer())
-
-        places = [pointer(position) for position in (1, 3, 5)]
+        places = [array_place(context, builder, call, values, each, F32) for each in (1, 3, 5)]
         _Emitter(builder, tile, *values[7:9]).tile(*places, *values[9:11])
         return context.get_dummy_value()
 

@@ -18,15 +18,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from accelsim.numerics.tile_writer import F64, TileWriter, array_place, index
+
 ROWS, VECTORS, WIDTH = 4, 2, 4
 COLUMNS = VECTORS * WIDTH
-
-_F64 = ir.DoubleType()
-_I64 = ir.IntType(64)
-_FLOATS = ir.VectorType(_F64, WIDTH)
-_INTS = ir.VectorType(_I64, WIDTH)
-_SLOTS = ROWS * VECTORS
-
 
 ROUNDINGS = ("even", "up", "any")
 PRECISIONS = ("exact", "sticky", "checked")
@@ -59,99 +54,42 @@ class DoubleConfig:
         return DoubleConfig(ROUNDINGS[word & 3], PRECISIONS[word >> 2 & 3], RANGES[word >> 4])
 
 
-class _Emitter:
+class _Emitter(TileWriter):
     """Writes the instructions of one tile: a (k, ROWS), b (k, COLUMNS), c and marks (ROWS, COLUMNS).
 
     ``fields``: the float64 described by `double_kernel.rounding_fields`.
     """
 
     def __init__(self, builder: ir.IRBuilder, config: DoubleConfig, fields: Any) -> None:
-        self.builder = builder
+        super().__init__(builder, F64, ROWS, VECTORS, WIDTH)
         self.config = config
-        name = f"llvm.fmuladd.v{WIDTH}f64"
-        signature = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-        self.fmuladd = cgutils.get_or_insert_function(builder.module, signature, name)
-        loaded = [self.broadcast(builder.load(builder.gep(fields, [_index(i)]))) for i in range(8)]
+        loaded = [self.broadcast(builder.load(builder.gep(fields, [index(i)]))) for i in range(8)]
         self.lowest, self.shift, self.half, self.smallest, self.largest, self.largest_below, *ties = loaded
         self.ties_up, self.ties_down = ties
 
-    def floats(self, value: float) -> ir.Constant:
-        return ir.Constant(_FLOATS, [value] * WIDTH)
-
-    def ints(self, value: int) -> ir.Constant:
-        return ir.Constant(_INTS, [value] * WIDTH)
-
-    def as_ints(self, value: Any) -> Any:
-        return self.builder.bitcast(value, _INTS)
-
-    def as_floats(self, value: Any) -> Any:
-        return self.builder.bitcast(value, _FLOATS)
-
-    def broadcast(self, scalar: Any) -> Any:
-        undefined = ir.Constant(_FLOATS, ir.Undefined)
-        single = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        return self.builder.shuffle_vector(single, undefined, zeros)
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), _FLOATS.as_pointer())
-        vector = self.builder.load(place)
-        vector.align = 8
-        return vector
-
-    def store(self, vector: Any, pointer: Any, index: Any) -> None:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), _FLOATS.as_pointer())
-        self.builder.store(vector, place).align = 8
-
-    def registers(self, kind: Any = _FLOATS) -> list[Any]:
-        """One vector slot per vector of the tile; LLVM promotes them to registers."""
-        return [cgutils.alloca_once(self.builder, kind) for _ in range(_SLOTS)]
-
-    def clear(self, places: list[Any], kind: Any = _FLOATS) -> None:
-        for place in places:
-            self.builder.store(ir.Constant(kind, [0] * WIDTH), place)
-
     def mark(self, place: Any, where: Any) -> None:
         """Mark the outputs where a comparison is true."""
-        marked = self.builder.or_(self.builder.load(place), self.builder.sext(where, _INTS))
+        marked = self.builder.or_(self.builder.load(place), self.builder.sext(where, self.ints))
         self.builder.store(marked, place)
-
-    def step(self, a: Any, b: Any, k: Any) -> list[tuple[Any, Any]]:
-        """Step k of both operands, for each slot: a row's element everywhere, and b's columns."""
-        builder = self.builder
-        a_row, b_row = builder.mul(k, _index(ROWS)), builder.mul(k, _index(COLUMNS))
-        left = [
-            self.broadcast(builder.load(builder.gep(a, [builder.add(a_row, _index(row))])))
-            for row in range(ROWS)
-        ]
-        right = [self.load(b, builder.add(b_row, _index(v * WIDTH))) for v in range(VECTORS)]
-        return [(x, y) for x in left for y in right]
 
     def group_sums(self, a: Any, b: Any, first: Any, lanes: Any, marks: list[Any]) -> list[Any]:
         """Sums of the products of steps ``first`` to ``first + lanes``, in order."""
         builder, sums = self.builder, self.registers()
-        for place, (x, y) in zip(sums, self.step(a, b, first), strict=True):
+        for place, (x, y) in zip(sums, self.factors(a, b, first), strict=True):
             builder.store(builder.fmul(x, y), place)
-        with cgutils.for_range(builder, builder.sub(lanes, _index(1))) as rest:
-            k = builder.add(builder.add(first, rest.index), _index(1))
-            for place, mark, (x, y) in zip(sums, marks, self.step(a, b, k), strict=True):
+        with cgutils.for_range(builder, builder.sub(lanes, index(1))) as rest:
+            k = builder.add(builder.add(first, rest.index), index(1))
+            for place, mark, (x, y) in zip(sums, marks, self.factors(a, b, k), strict=True):
                 before = builder.load(place)
                 if self.config.precision == "checked":
                     product = builder.fmul(x, y)
                     after = builder.fadd(before, product)
                     lost = self.dropped(before, product, after)
-                    self.mark(mark, builder.fcmp_unordered("!=", lost, self.floats(0.0)))
+                    self.mark(mark, builder.fcmp_unordered("!=", lost, self.float_const(0.0)))
                 else:
-                    after = builder.call(self.fmuladd, [x, y, before])
+                    after = self.multiply_add("fmuladd", x, y, before)
                 builder.store(after, place)
         return [builder.load(place) for place in sums]
-
-    def dropped(self, x: Any, y: Any, total: Any) -> Any:
-        """What an add dropped, exactly (Knuth's two-sum)."""
-        builder = self.builder
-        y_part = builder.fsub(total, x)
-        x_part = builder.fsub(total, y_part)
-        return builder.fadd(builder.fsub(x, x_part), builder.fsub(y, y_part))
 
     def add_rounded(self, x: Any, y: Any, mark: Any, *, sticky: bool) -> Any:
         """``x + y`` rounded once to the accumulator's format; marked where that is out of range."""
@@ -160,49 +98,49 @@ class _Emitter:
         bits = self.as_ints(total)
         if sticky:
             bits = self._odd(bits, self.dropped(x, y, total))
-        sign = builder.and_(bits, self.ints(-(1 << 63)))
-        size = builder.and_(bits, self.ints((1 << 63) - 1))
+        sign = builder.and_(bits, self.int_const(-(1 << 63)))
+        size = builder.and_(bits, self.int_const((1 << 63) - 1))
         rounded = self._rounded_up(size) if config.rounding == "up" else self._rounded(size)
         if config.rounding != "even":
             rounded = self.only(builder.fcmp_ordered(">=", rounded, self.smallest), rounded)
         if config.range == "marked":
             self.mark(mark, builder.fcmp_ordered(">", rounded, self.largest))
         elif config.range == "saturated":
-            negative = builder.icmp_signed("<", bits, self.ints(0))
+            negative = builder.icmp_signed("<", bits, self.int_const(0))
             limit = builder.select(negative, self.largest_below, self.largest)
             rounded = builder.select(builder.fcmp_ordered(">", rounded, limit), limit, rounded)
         return self.as_floats(builder.or_(self.as_ints(rounded), sign))
 
     def only(self, where: Any, value: Any) -> Any:
         """``value`` where a comparison is true, else 0."""
-        return self.as_floats(self.builder.and_(self.as_ints(value), self.builder.sext(where, _INTS)))
+        return self.as_floats(self.builder.and_(self.as_ints(value), self.builder.sext(where, self.ints)))
 
     def _odd(self, bits: Any, rest: Any) -> Any:
         """A sum that dropped ``rest``, rounded to odd."""
         builder = self.builder
-        lost = builder.sext(builder.fcmp_unordered("!=", rest, self.floats(0.0)), _INTS)
+        lost = builder.sext(builder.fcmp_unordered("!=", rest, self.float_const(0.0)), self.ints)
         # -1 where the exact sum is smaller in magnitude than the rounded one
-        opposite = builder.icmp_signed("<", builder.xor(self.as_ints(rest), bits), self.ints(0))
-        smaller = builder.and_(builder.sext(opposite, _INTS), lost)
-        return builder.or_(builder.add(bits, smaller), builder.and_(lost, self.ints(1)))
+        opposite = builder.icmp_signed("<", builder.xor(self.as_ints(rest), bits), self.int_const(0))
+        smaller = builder.and_(builder.sext(opposite, self.ints), lost)
+        return builder.or_(builder.add(bits, smaller), builder.and_(lost, self.int_const(1)))
 
     def _rounded_up(self, size: Any) -> Any:
         """The nearest value, ties up, where every binade has the same fraction bits."""
         builder, half = self.builder, self.as_ints(self.half)
-        mask = builder.sub(self.ints(0), builder.shl(half, self.ints(1)))
+        mask = builder.sub(self.int_const(0), builder.shl(half, self.int_const(1)))
         return self.as_floats(builder.and_(builder.add(size, half), mask))
 
     def _rounded(self, size: Any) -> Any:
         """The nearest value: adding 2**52 steps of the format rounds, half to even."""
         builder, config = self.builder, self.config
-        binade = self.as_floats(builder.and_(size, self.ints(0x7FF << 52)))
+        binade = self.as_floats(builder.and_(size, self.int_const(0x7FF << 52)))
         lowest = builder.fcmp_ordered("<", binade, self.lowest)
         binade = builder.select(lowest, self.lowest, binade)
         steps = self.as_floats(builder.add(self.as_ints(binade), self.as_ints(self.shift)))
         exact = self.as_floats(size)
         rounded = builder.fsub(builder.fadd(exact, steps), steps)
         if config.rounding == "any":
-            half = self.as_floats(builder.sub(self.as_ints(steps), self.ints(53 << 52)))
+            half = self.as_floats(builder.sub(self.as_ints(steps), self.int_const(53 << 52)))
             rest, step = builder.fsub(exact, rounded), builder.fadd(half, half)
             up = self.only(builder.fcmp_ordered("==", rest, builder.fmul(half, self.ties_up)), step)
             down = self.only(builder.fcmp_ordered("==", rest, builder.fmul(half, self.ties_down)), step)
@@ -212,10 +150,9 @@ class _Emitter:
     def tile(self, a: Any, b: Any, c: Any, marks: Any, lanes: Any, groups: Any, per_chunk: Any) -> None:
         """The whole tile: chunks in ascending k, groups in ascending k."""
         builder = self.builder
-        outer, psum, failed = self.registers(), self.registers(), self.registers(_INTS)
-        self.clear(outer)
-        self.clear(failed, _INTS)
-        round_up = builder.sub(per_chunk, _index(1))
+        outer, psum, failed = self.registers(), self.registers(), self.registers(self.ints)
+        self.clear([*outer, *failed])
+        round_up = builder.sub(per_chunk, index(1))
         chunks = builder.sdiv(builder.add(groups, round_up), per_chunk)
         with cgutils.for_range(builder, chunks) as chunk:
             self.clear(psum)
@@ -231,13 +168,8 @@ class _Emitter:
             for place, mark, part in zip(outer, failed, psum, strict=True):
                 added = self.add_rounded(builder.load(place), builder.load(part), mark, sticky=True)
                 builder.store(added, place)
-        for slot in range(_SLOTS):
-            self.store(builder.load(outer[slot]), c, _index(slot * WIDTH))
-            self.store(self.as_floats(builder.load(failed[slot])), marks, _index(slot * WIDTH))
-
-
-def _index(value: int) -> ir.Constant:
-    return ir.Constant(_I64, value)
+        self.store_slots(outer, c)
+        self.store_slots(failed, marks)
 
 
 @intrinsic(prefer_literal=True)
@@ -256,13 +188,10 @@ def _double_tile(  # type: ignore[no-untyped-def]
     )
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        def pointer(position: int) -> Any:
-            array = context.make_array(call.args[position])(context, builder, values[position])
-            return builder.bitcast(builder.gep(array.data, [values[position + 1]]), _F64.as_pointer())
-
+        places = [array_place(context, builder, call, values, each, F64) for each in (1, 3, 5, 7)]
         array = context.make_array(call.args[9])(context, builder, values[9])
-        emitter = _Emitter(builder, tile, builder.bitcast(array.data, _F64.as_pointer()))
-        emitter.tile(*(pointer(position) for position in (1, 3, 5, 7)), *values[10:13])
+        emitter = _Emitter(builder, tile, builder.bitcast(array.data, F64.as_pointer()))
+        emitter.tile(*places, *values[10:13])
         return context.get_dummy_value()
 
     return signature, generate

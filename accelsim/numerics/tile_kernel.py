@@ -22,11 +22,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from accelsim.numerics.instructions import vector_width as vector_width
-
-_F32 = ir.FloatType()
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
+from accelsim.numerics.tile_writer import F32, TileWriter, array_place, index
 
 ROUNDINGS = ("dlfloat16", "fp16", "fp32")
 CARRIERS = ("f32", "i8", "i16")
@@ -83,75 +79,28 @@ class TileConfig:
         )
 
 
-class TileEmitter:
+class TileEmitter(TileWriter):
     """Writes the instructions of one tile.
 
     Shapes: a (k, rows), b (k, cols), c (rows, cols).
     """
 
     def __init__(self, builder: ir.IRBuilder, config: TileConfig) -> None:
-        self.builder = builder
+        super().__init__(builder, F32, config.rows, config.vectors, config.width)
         self.config = config
-        self.floats = ir.VectorType(_F32, config.width)
-        self.ints = ir.VectorType(_I32, config.width)
-        name = f"llvm.fmuladd.v{config.width}f32"
-        signature = ir.FunctionType(self.floats, [self.floats] * 3)
-        self.fmuladd = cgutils.get_or_insert_function(builder.module, signature, name)
         self.peak = cgutils.alloca_once_value(builder, self.int_const(0))
-
-    def float_const(self, value: float) -> ir.Constant:
-        return ir.Constant(self.floats, [value] * self.config.width)
-
-    def int_const(self, value: int) -> ir.Constant:
-        return ir.Constant(self.ints, [value] * self.config.width)
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), self.floats.as_pointer())
-        vector = self.builder.load(place)
-        vector.align = 4
-        return vector
-
-    def store(self, vector: Any, pointer: Any, index: Any) -> None:
-        place = self.builder.bitcast(self.builder.gep(pointer, [index]), self.floats.as_pointer())
-        self.builder.store(vector, place).align = 4
-
-    def broadcast(self, scalar: Any) -> Any:
-        undefined = ir.Constant(self.floats, ir.Undefined)
-        single = self.builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-        return self.builder.shuffle_vector(single, undefined, self.int_const(0))
-
-    def registers(self) -> list[Any]:
-        """One vector slot per vector of the tile; LLVM promotes them to registers."""
-        count = self.config.rows * self.config.vectors
-        return [cgutils.alloca_once(self.builder, self.floats) for _ in range(count)]
-
-    def operands(self, a: Any, b: Any, k: Any) -> tuple[list[Any], list[Any]]:
-        """Step k of both operands, 32 bits an element: each row of a broadcast, b by vectors."""
-        config, builder = self.config, self.builder
-        b_row = builder.mul(k, ir.Constant(_I64, config.cols))
-        a_row = builder.mul(k, ir.Constant(_I64, config.rows))
-        left = [
-            self.broadcast(builder.load(builder.gep(a, [builder.add(a_row, ir.Constant(_I64, row))])))
-            for row in range(config.rows)
-        ]
-        right = [
-            self.load(b, builder.add(b_row, ir.Constant(_I64, v * config.width)))
-            for v in range(config.vectors)
-        ]
-        return left, right
 
     def group_sum(self, a: Any, b: Any, group: Any) -> list[Any]:
         """The exact sums of one group's products, one float vector per slot."""
-        first = self.builder.mul(group, ir.Constant(_I64, self.config.lanes))
+        first = self.builder.mul(group, index(self.config.lanes))
         sums: list[Any] = []
         for step in range(self.config.lanes):
-            left, right = self.operands(a, b, self.builder.add(first, ir.Constant(_I64, step)))
-            pairs = [(x, y) for x in left for y in right]
+            pairs = self.factors(a, b, self.builder.add(first, index(step)))
             if step == 0:
                 sums = [self.builder.fmul(x, y) for x, y in pairs]
             else:
                 terms = zip(sums, pairs, strict=True)
-                sums = [self.builder.call(self.fmuladd, [x, y, total]) for total, (x, y) in terms]
+                sums = [self.multiply_add("fmuladd", x, y, total) for total, (x, y) in terms]
         return sums
 
     def add_rounded(self, x: Any, y: Any, *, sticky: bool) -> Any:
@@ -159,24 +108,17 @@ class TileEmitter:
         total = self.builder.fadd(x, y)
         if self.config.rounding == "fp32":
             return total
-        bits = self.builder.bitcast(total, self.ints)
-        error = self._dropped(x, y, total) if sticky else None
+        bits = self.as_ints(total)
+        error = self.dropped(x, y, total) if sticky else None
         if self.config.rounding == "dlfloat16":
             return self._round_dlfloat16(bits, error)
         return self._round_fp16(bits, error)
-
-    def _dropped(self, x: Any, y: Any, total: Any) -> Any:
-        """What the single-precision add dropped, exactly (Knuth's TwoSum)."""
-        builder = self.builder
-        y_part = builder.fsub(total, x)
-        x_part = builder.fsub(total, y_part)
-        return builder.fadd(builder.fsub(x, x_part), builder.fsub(y, y_part))
 
     def _below(self, bits: Any, error: Any) -> Any:
         """-1 where the exact sum is smaller in magnitude than the single-precision one, else 0."""
         builder = self.builder
         sign = builder.and_(bits, self.int_const(-0x80000000))
-        folded = builder.bitcast(builder.xor(builder.bitcast(error, self.ints), sign), self.floats)
+        folded = self.as_floats(builder.xor(self.as_ints(error), sign))
         opposite = builder.fcmp_ordered("<", folded, self.float_const(0.0))
         return builder.sext(opposite, self.ints)
 
@@ -194,7 +136,7 @@ class TileEmitter:
             magnitude = builder.and_(rounded, self.int_const(0x7FFFFFFF))
             flushed = builder.icmp_signed("<", magnitude, self.int_const(0x30004000))
             rounded = builder.select(flushed, self.int_const(0), rounded)
-        return builder.bitcast(rounded, self.floats)
+        return self.as_floats(rounded)
 
     def _round_fp16(self, bits: Any, error: Any) -> Any:
         """Nearest even to 10 fraction bits; below 2**-14 to a multiple of 2**-24.
@@ -210,9 +152,9 @@ class TileEmitter:
         last = builder.and_(builder.lshr(bits, self.int_const(13)), self.int_const(1))
         half = builder.add(last, self.int_const(0xFFF))
         rounded = builder.and_(builder.add(bits, half), self.int_const(-0x2000))
-        result = builder.bitcast(rounded, self.floats)
+        result = self.as_floats(rounded)
         if self.config.underflow:
-            value = builder.bitcast(bits, self.floats)
+            value = self.as_floats(bits)
             shift = self.float_const(0.75)  # its unit in the last place is 2**-24
             subnormal = builder.fsub(builder.fadd(value, shift), shift)
             magnitude = builder.and_(bits, self.int_const(0x7FFFFFFF))
@@ -226,29 +168,27 @@ class TileEmitter:
     def _seen(self, rounded: Any) -> Any:
         """``rounded``, its magnitude noted where the tile is watched (as bits, which are in its order)."""
         if self.config.watched:
-            bits = self.builder.bitcast(rounded, self.ints)
+            bits = self.as_ints(rounded)
             magnitude = self.builder.and_(bits, self.int_const(0x7FFFFFFF))
             self.builder.store(self._larger(magnitude, self.builder.load(self.peak)), self.peak)
         return rounded
 
     def _note_peak(self, place: Any) -> None:
         """Merge the largest magnitudes into ``width`` floats at ``place``."""
-        zero = ir.Constant(_I64, 0)
-        before = self.builder.bitcast(self.load(place, zero), self.ints)
+        zero = index(0)
+        before = self.as_ints(self.load(place, zero))
         merged = self._larger(before, self.builder.load(self.peak))
-        self.store(self.builder.bitcast(merged, self.floats), place, zero)
+        self.store(self.as_floats(merged), place, zero)
 
     def tile(self, a: Any, b: Any, c: Any, peak: Any, groups: Any, groups_per_chunk: Any) -> None:
         """The whole tile: chunks in ascending k, groups in ascending k, outer sums kept in ``c``."""
         config, builder = self.config, self.builder
         outer, psum = self.registers(), self.registers()
-        for slot, place in enumerate(outer):
-            builder.store(self.load(c, ir.Constant(_I64, slot * config.width)), place)
-        round_up = builder.sub(groups_per_chunk, ir.Constant(_I64, 1))
+        self.load_slots(outer, c)
+        round_up = builder.sub(groups_per_chunk, index(1))
         chunks = builder.sdiv(builder.add(groups, round_up), groups_per_chunk)
         with cgutils.for_range(builder, chunks) as chunk:
-            for place in psum:
-                builder.store(self.float_const(0.0), place)
+            self.clear(psum)
             first = builder.mul(chunk.index, groups_per_chunk)
             left = builder.sub(groups, first)
             short = builder.icmp_signed("<", left, groups_per_chunk)
@@ -260,8 +200,7 @@ class TileEmitter:
             for place, part in zip(outer, psum, strict=True):
                 added = self.add_rounded(builder.load(place), builder.load(part), sticky=True)
                 builder.store(self._seen(added), place)
-        for slot, place in enumerate(outer):
-            self.store(builder.load(place), c, ir.Constant(_I64, slot * config.width))
+        self.store_slots(outer, c)
         if config.watched:
             self._note_peak(peak)
 
@@ -291,12 +230,7 @@ def _accumulate_tile(  # type: ignore[no-untyped-def]
     signature = types.void(config, a, a_at, b, b_at, c, c_at, peak, peak_at, groups, groups_per_chunk)
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        def pointer(position: int) -> Any:
-            array = context.make_array(call.args[position])(context, builder, values[position])
-            place = builder.gep(array.data, [values[position + 1]])
-            return builder.bitcast(place, _F32.as_pointer())
-
-        a, b, c, peak = (pointer(position) for position in (1, 3, 5, 7))
+        a, b, c, peak = (array_place(context, builder, call, values, each, F32) for each in (1, 3, 5, 7))
         TileEmitter(builder, tile).tile(a, b, c, peak, values[9], values[10])
         return context.get_dummy_value()
 
