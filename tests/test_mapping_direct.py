@@ -17,7 +17,7 @@ from walk import walk
 from walking.patches import element, taps
 
 from accelsim.chip import Chip, load_chip
-from accelsim.cost import count_gemm, price_layer
+from accelsim.cost import chip_area, count_gemm, price_layer
 from accelsim.errors import InputError
 from accelsim.mapping import Plan, plan_gemm
 from accelsim.mapping.partition import count_plan, partitions
@@ -197,11 +197,13 @@ def test_inputs_reached_are_a_set(axis: Axis) -> None:
             assert axis.reached(start, count) == len(met & set(range(axis.extent)))
 
 
-def direct_chip(folder: Path, kind: str, window_bytes: int | None = 64, **settings: Any) -> Chip:
+def direct_chip(
+    folder: Path, kind: str, window_bytes: int | None = 64, more: str = "", **settings: Any
+) -> Chip:
     """A chip whose file says how convolutions run."""
     priced_chip(folder, **settings)
     path = folder / "priced.yaml"
-    lines = f"  convolution: {kind}\n" + (f"  window_bytes: {window_bytes}\n" if window_bytes else "")
+    lines = f"  convolution: {kind}\n" + (f"  window_bytes: {window_bytes}\n" if window_bytes else "") + more
     path.write_text(
         path.read_text(encoding="utf-8").replace("array:\n", f"array:\n{lines}"), encoding="utf-8"
     )
@@ -303,6 +305,22 @@ def test_a_direct_array_needs_a_window_buffer(tmp_path: Path) -> None:
         InputError, match=r"array\.convolution: must be one of im2col, direct, either, got 'd"
     ):
         direct_chip(tmp_path, "directly")
+    area = "  window_area_mm2: {value: 0.5, source: a test, evidence: estimated}\n"
+    with pytest.raises(
+        InputError, match=r"array\.window_area_mm2: there is no window buffer: give 'array\.w"
+    ):
+        direct_chip(tmp_path, "im2col", None, area)
+
+
+def test_window_buffers_have_their_area(tmp_path: Path) -> None:
+    """Of each array: the figure of its file, or as much as so many bytes of the scratchpad; none without."""
+    area = "  window_area_mm2: {value: 0.5, source: a test, evidence: estimated}\n"
+    shape = {"cores": 3, "corelets": 2, "capacity_kib": 64}
+    found = [
+        chip_area(direct_chip(tmp_path, kind, size, more, **shape)).scratchpad_mm2
+        for kind, size, more in (("im2col", None, ""), ("direct", 4096, ""), ("either", 4096, area))
+    ]
+    assert found == pytest.approx([3 * 1.5, 3 * 1.5 + 6 * 1.5 / 16, 3 * 1.5 + 6 * 0.5])
 
 
 def test_pieces_that_have_nothing_take_no_time(tmp_path: Path) -> None:

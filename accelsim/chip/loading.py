@@ -78,6 +78,9 @@ def _check_dataflows(chip: Chip, document: YamlDocument) -> None:
             f"'{array.convolution}' needs 'array.window_bytes', what the window buffer of an array holds"
         )
         raise _mistake(document, ("array", "convolution"), message)
+    if array.window_area_mm2 is not None and array.window_bytes is None:
+        message = "there is no window buffer: give 'array.window_bytes', or leave this out"
+        raise _mistake(document, ("array", "window_area_mm2"), message)
     if "row_stationary" not in dataflows:
         return
     place: KeyPath = ("array", "dataflows", dataflows.index("row_stationary"))

@@ -106,7 +106,8 @@ class MacArray(Part):
     ``pipelined``: passes follow back to back; else one fold ends before the next begins.
     ``convolution``: whether a convolution's windows come from the scratchpads element by element (im2col),
     or from a window buffer at the array's edge that holds ``window_bytes`` of an image (direct; see
-    `accelsim.mapping.direct`), or from where the search says (either). ``activity``:
+    `accelsim.mapping.direct`), or from where the search says (either). ``window_area_mm2``: of one window
+    buffer; None: that of as many bytes of the scratchpad. ``activity``:
     how the operands' values change the energy of a MAC; without it they do not.
     """
 
@@ -124,6 +125,7 @@ class MacArray(Part):
     local_store: LocalStore | None = None
     convolution: Literal["im2col", "direct", "either"] = "im2col"
     window_bytes: int | None = Field(default=None, ge=1, le=2**30)
+    window_area_mm2: PositiveQuantity | None = None
     modes: tuple[Mode, ...] = Field(min_length=1)
     activity: ActivityModel | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
     outer, inner = ("m", "n") if plan.loop_order == "m_outer" else ("n", "m")
     a_loads, b_loads = each.loads
     tiles = {"m": (plan.m, plan.tile_m), "n": (plan.n, plan.tile_n), "k": (plan.k, plan.tile_k)}
-    notes = (f"A read {a_loads} x from memory", f"B read {b_loads} x", "sums stay while k advances")
+    notes = (f"A read {_times(a_loads)} x from memory", f"B read {b_loads} x", "sums stay while k advances")
     nest = [
         (_tile_loop(name, *tiles[name]), note) for name, note in zip((outer, inner, "k"), notes, strict=True)
     ]
@@ -164,6 +165,11 @@ def loop_nest(each: api.MappedGemm) -> list[tuple[str, str]]:
     cut = " x ".join(f"{name} {pieces}" for name, pieces in vars(plan.splits).items())
     nest.append((f"in parallel {cut}", f"{used} of {_arrays(plan.workers)}{merge}"))
     return [*nest, *array_loops(each.plan)]
+
+
+def _times(loads: int | Fraction) -> str:
+    """A whole number, or one with the share that neighbouring tiles load twice."""
+    return str(loads) if loads == int(loads) else f"{float(loads):.3f}"
 
 
 def _arrays(count: int) -> str:

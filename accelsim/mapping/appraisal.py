@@ -9,13 +9,14 @@ chip's file says, whatever its operands do: that is the same for every mapping.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from accelsim.chip import Chip, Mode
 from accelsim.mapping.attojoules import attojoules, exact, rounded
 from accelsim.mapping.edges import edge_bytes
 from accelsim.mapping.interconnect import hop_energy_aj_per_byte
 from accelsim.mapping.memory_rates import MemoryRates
-from accelsim.mapping.passes import ArrayCounts
+from accelsim.mapping.passes import ArrayCounts, ceil_div
 from accelsim.mapping.scratchpad import dram_bytes
 from accelsim.operations import Gemm
 
@@ -50,14 +51,14 @@ class Appraiser:
         self._dram_read_aj = 8 * attojoules(dram.read_energy_pj_per_bit.value)
         self._dram_write_aj = 8 * attojoules(dram.write_energy_pj_per_bit.value)
 
-    def appraise(self, counts: ArrayCounts, loads: tuple[int, int], first_bytes: int) -> Appraisal:
+    def appraise(self, counts: ArrayCounts, loads: tuple[int | Fraction, int], first_bytes: int) -> Appraisal:
         """The cost of a mapping with these counts.
 
         ``loads``: how often A and B cross from DRAM; ``first_bytes``: what must arrive before the arrays
         can start (`accelsim.mapping.tiling`). More loads never cost less.
         """
         edges = edge_bytes(self._gemm, counts, self.sum_bits, multicast=self._multicast)
-        from_dram = loads[0] * self._a_bytes + loads[1] * self._b_bytes
+        from_dram = ceil_div(loads[0] * self._a_bytes, 1) + loads[1] * self._b_bytes
         pad_read = edges.a_read + edges.b_read + self._out_bytes
         pad_write = from_dram + self._gemm.out.size_bytes
         busiest = max(

@@ -119,12 +119,12 @@ def run_patches(sliding: Sliding, chunk: int, chunks: int, splits: int) -> tuple
     ends = np.minimum(
         np.minimum(first_chunks + chunks, (first_chunks // piece + 1) * piece) * chunk, positions
     )
-    sizes = _rows_reached(sliding, first_chunks * chunk, ends)
+    sizes = rows_reached(sliding, first_chunks * chunk, ends)
     sizes = sizes * sliding.across.reached(0, sliding.across.positions) * sliding.channels
     return int(sizes.sum()), int(sizes.max())
 
 
-def _rows_reached(sliding: Sliding, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+def rows_reached(sliding: Sliding, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Input rows that the rows of positions ``begins`` .. ``ends`` - 1 meet, image by image."""
     down, width = sliding.down, sliding.across.positions
     height = down.positions

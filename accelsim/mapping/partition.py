@@ -80,6 +80,7 @@ def count_chip(
 
 
 def count_direct(
+    by_elements: ArrayCounts,
     whole: Share,
     dataflow: Dataflow,
     splits: Splits,
@@ -89,8 +90,7 @@ def count_direct(
     *,
     multicast: bool,
 ) -> ArrayCounts:
-    """The same of a directly mapped convolution (`accelsim.mapping.direct`)."""
-    by_elements = count_chip(whole, dataflow, splits, array, link)
+    """The same of a directly mapped convolution (`accelsim.mapping.direct`); ``by_elements``: by im2col."""
     if not whole.macs:
         return by_elements
     piece, members = pieces_of_k(whole.k, array.chunk, splits.k)
@@ -168,7 +168,8 @@ def count_plan(plan: Plan) -> ArrayCounts:
         return _count_rows(plan.by_rows)
     whole = Share(plan.m, plan.k, plan.n, plan.groups)
     link = Link(plan.link_bytes_per_cycle, plan.hop_cycles, plan.sum_bits)
-    if plan.patches is not None:
-        given = plan.dataflow, plan.splits, array_shape(plan), link, plan.patches
-        return count_direct(whole, *given, multicast=plan.multicast)
-    return count_chip(whole, plan.dataflow, plan.splits, array_shape(plan), link)
+    given = whole, plan.dataflow, plan.splits, array_shape(plan), link
+    by_elements = count_chip(*given)
+    if plan.patches is None:
+        return by_elements
+    return count_direct(by_elements, *given, plan.patches, multicast=plan.multicast)

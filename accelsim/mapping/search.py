@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from accelsim.chip import Chip, Mode
@@ -39,7 +40,7 @@ from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowChoice
 from accelsim.mapping.row_stationary import plan_rows, runs_by_rows
-from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, operand_loads, tile_fits
+from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, halos_of, loads_with_halos, tile_fits
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
@@ -116,7 +117,7 @@ def _best(
         tile = _tile(gemm, chip, choice, appraiser.sum_bits, only.tile)
         if tile is None:
             continue
-        exact = appraiser.appraise(choice.counts, _loads(gemm, tile), choice.first_bytes)
+        exact = appraiser.appraise(choice.counts, _loads(gemm, choice, tile), choice.first_bytes)
         cost = _cost(exact, objective, bound_cost[-1])
         if best is None or cost < best[0]:
             best = cost, choice, tile
@@ -124,13 +125,10 @@ def _best(
 
 
 def _tile(gemm: Gemm, chip: Chip, choice: Choice, sum_bits: int, wanted: Tile | None) -> Tile | None:
+    given = gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits
     if wanted is None:
-        return choose_tile(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits)
-    return (
-        wanted
-        if tile_fits(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits, wanted)
-        else None
-    )
+        return choose_tile(*given, choice.patches)
+    return wanted if tile_fits(*given, wanted, choice.patches) else None
 
 
 def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:
@@ -142,8 +140,9 @@ def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:
     return cycles * energy_aj, cycles, found.array_cycles, place
 
 
-def _loads(gemm: Gemm, tile: Tile) -> tuple[int, int]:
-    return operand_loads(gemm.m, gemm.k, gemm.n, tile) if gemm.macs else (0, 0)
+def _loads(gemm: Gemm, choice: Choice, tile: Tile) -> tuple[int | Fraction, int]:
+    halos = halos_of(choice.patches, gemm.m, gemm.k, choice.splits, choice.array.chunk)
+    return loads_with_halos(gemm.m, gemm.k, gemm.n, tile, halos) if gemm.macs else (0, 0)
 
 
 def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) -> Iterator[Choice]:
@@ -157,11 +156,12 @@ def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) ->
             shape = array.rows, array.output_cols, array.chunk
             first = first_bytes(gemm, chip, dataflow, splits, shape) if gemm.macs else 0
             given = whole, dataflow, splits, array, link
+            by_elements = count_chip(*given)
             allowed = _allowed_patches(gemm, chip, array, splits, only)
             if allowed is None or (chip.array.convolution == "either" and only.convolution != "direct"):
-                yield Choice(dataflow, splits, array, count_chip(*given), first)
+                yield Choice(dataflow, splits, array, by_elements, first)
             for patches in allowed or ():
-                counts = count_direct(*given, patches, multicast=chip.scratchpad.multicast)
+                counts = count_direct(by_elements, *given, patches, multicast=chip.scratchpad.multicast)
                 yield Choice(dataflow, splits, array, counts, first, patches)
 
 

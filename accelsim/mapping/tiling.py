@@ -14,8 +14,9 @@ not the one held. With M, N, K cut into mt, nt, kt tiles and M the outer loop,
 with N the outer loop the same with A and B, m and n exchanged.
 
 A convolution's im2col matrix repeats elements that memory holds once, so a tile takes its share of
-the tensor's distinct elements (overlaps at tile borders are neglected). Tiles belong to all workers
-together and are cut for DRAM alone: they do not cut the array's passes.
+the tensor's distinct elements. What tiles share at their borders is neglected by im2col; a directly mapped
+convolution holds and loads it for each (`accelsim.mapping.halo`). Tiles belong to all workers together and
+are cut for DRAM alone: they do not cut the array's passes.
 
 The space searched: tile_m and tile_n are powers of two times one array pass of every worker, or the
 whole extent; tile_k is the whole of K, or the most whole chunks of every piece that fit; both loop
@@ -30,8 +31,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from accelsim.chip import Chip
+from accelsim.mapping.halo import Halos
+from accelsim.mapping.partition import pieces_of_k
 from accelsim.mapping.passes import ArrayShape, ceil_div
-from accelsim.mapping.plan import LOOP_ORDERS, Dataflow, LoopOrder, Plan, Splits
+from accelsim.mapping.plan import LOOP_ORDERS, Dataflow, LoopOrder, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowMapping
 from accelsim.mapping.scratchpad import dram_bytes, half_capacity_bytes
 from accelsim.operations import Gemm
@@ -59,14 +62,30 @@ def operand_loads(m: int, k: int, n: int, tile: Tile) -> tuple[int, int]:
 def plan_loads(plan: Plan) -> tuple[int | Fraction, int]:
     """How often (A, B) cross from DRAM by a plan, in whole; 0 for an empty product.
 
-    A row-stationary array reads the rows that two strips of an image share twice, so A may cross a fraction
-    more often.
+    A row-stationary array reads the rows that two strips of an image share twice, and a directly mapped
+    convolution the inputs that two tiles share, so A may cross a fraction more often.
     """
     if not plan.m * plan.k * plan.n * plan.groups:
         return 0, 0
     if plan.by_rows is not None:
         return plan.by_rows.loads
-    return operand_loads(plan.m, plan.k, plan.n, Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order))
+    halos = halos_of(plan.patches, plan.m, plan.k, plan.splits, plan.chunk)
+    tile = Tile(plan.tile_m, plan.tile_n, plan.tile_k, plan.loop_order)
+    return loads_with_halos(plan.m, plan.k, plan.n, tile, halos)
+
+
+def loads_with_halos(m: int, k: int, n: int, tile: Tile, halos: Halos | None) -> tuple[int | Fraction, int]:
+    """`operand_loads`, where tiles of A hold ``halos`` too."""
+    a_loads, b_loads = operand_loads(m, k, n, tile)
+    return (a_loads * halos.crossings(tile.m, tile.k) if halos else a_loads), b_loads
+
+
+def halos_of(patches: Patches | None, m: int, k: int, splits: Splits, chunk: int) -> Halos | None:
+    """The halos of a directly mapped convolution's tiles; None of a product by im2col."""
+    if patches is None:
+        return None
+    piece, _ = pieces_of_k(k, chunk, splits.k)
+    return Halos(patches.sliding, m, k, (splits.m, ceil_div(m, splits.m)), (splits.k, piece))
 
 
 def _outer_and_inner_loads(outer_tiles: int, inner_tiles: int, k_tiles: int) -> tuple[int, int]:
@@ -91,13 +110,19 @@ def concurrent_groups(gemm: Gemm, splits: Splits) -> int:
 
 
 def choose_tile(
-    gemm: Gemm, chip: Chip, dataflow: Dataflow, splits: Splits, array: ArrayShape, sum_bits: int
+    gemm: Gemm,
+    chip: Chip,
+    dataflow: Dataflow,
+    splits: Splits,
+    array: ArrayShape,
+    sum_bits: int,
+    patches: Patches | None = None,
 ) -> Tile | None:
     """The tile of least DRAM traffic, or None if not even the smallest fits."""
     everything = Tile(gemm.m, gemm.n, gemm.k, "m_outer")
     if not gemm.macs:
         return everything
-    room = _Room(gemm, chip, dataflow, splits, array, sum_bits)
+    room = _Room(gemm, chip, dataflow, splits, array, sum_bits, patches)
     if room.depth(gemm.m, gemm.n) == gemm.k:
         return everything  # one tile loads each operand once
     unit_m, unit_n = pass_extents(dataflow, splits, array.rows, array.output_cols)
@@ -109,16 +134,23 @@ def choose_tile(
         for loop_order in LOOP_ORDERS
     ]
     a_bytes, b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
-    return min(tiles, key=lambda tile: _traffic(gemm, a_bytes, b_bytes, tile), default=None)
+    return min(tiles, key=lambda tile: _traffic(gemm, a_bytes, b_bytes, tile, room.halos), default=None)
 
 
 def tile_fits(
-    gemm: Gemm, chip: Chip, dataflow: Dataflow, splits: Splits, array: ArrayShape, sum_bits: int, tile: Tile
+    gemm: Gemm,
+    chip: Chip,
+    dataflow: Dataflow,
+    splits: Splits,
+    array: ArrayShape,
+    sum_bits: int,
+    tile: Tile,
+    patches: Patches | None = None,
 ) -> bool:
     """Whether ``tile`` cuts K at whole chunks of every piece, and has room."""
     if not gemm.macs:
         return True
-    room = _Room(gemm, chip, dataflow, splits, array, sum_bits)
+    room = _Room(gemm, chip, dataflow, splits, array, sum_bits, patches)
     whole_chunks = tile.k == gemm.k or tile.k % room.step(tile.m, tile.n) == 0
     return whole_chunks and room.depth(tile.m, tile.n) >= tile.k
 
@@ -133,7 +165,8 @@ class _Room:
     """How deep a tile may be: capacity >= 2 tile_k (tile_m A / (groups m k) + tile_n B / (groups k n)) +
     pieces of K times tile_m tile_n sums, in bits, where A and B are the operands' bits in memory.
 
-    All is multiplied by groups m k n to stay in integers.
+    All is multiplied by groups m k n to stay in integers. A tile of a directly mapped convolution that is not
+    all of A also has to fit with its halo.
     """
 
     def __init__(
@@ -144,7 +177,10 @@ class _Room:
         splits: Splits,
         array: ArrayShape,
         sum_bits: int,
+        patches: Patches | None,
     ) -> None:
+        self.halos, self.a_bits = halos_of(patches, gemm.m, gemm.k, splits, array.chunk), gemm.a.bits
+        self.whole_m = gemm.m
         self.scale = gemm.groups * gemm.m * gemm.k * gemm.n
         self.capacity_bits = 8 * half_capacity_bytes(chip) // concurrent_groups(gemm, splits)
         self.bits_a_result = sum_bits * splits.k
@@ -165,14 +201,31 @@ class _Room:
         room = self.scale * (self.capacity_bits - tile_m * tile_n * self.bits_a_result)
         depth = room // (tile_m * self.a_bits_a_row + tile_n * self.b_bits_a_column)
         step = self.step(tile_m, tile_n)
-        return self.whole_k if depth >= self.whole_k else max(depth // step * step, 0)
+        steps = ceil_div(self.whole_k, step) if depth >= self.whole_k else max(depth // step, 0)
+        if self.halos is not None and steps:
+            steps = self._steps_with_halo(self.halos, tile_m, tile_n, step, steps)
+        return min(steps * step, self.whole_k)
+
+    def _steps_with_halo(self, halos: Halos, tile_m: int, tile_n: int, step: int, most: int) -> int:
+        """The most steps of K whose tile fits with what it shares with its neighbours."""
+        low, high = 0, most
+        while low < high:
+            steps = (low + high + 1) // 2 if low or high < most else high
+            tile_k = min(steps * step, self.whole_k)
+            fits = tile_m >= self.whole_m and tile_k >= self.whole_k
+            if not fits:
+                a_bits = 2 * halos.most_inputs(tile_m, tile_k) * self.a_bits
+                others = tile_n * (tile_k * self.b_bits_a_column + tile_m * self.bits_a_result * self.scale)
+                fits = a_bits * self.scale + others <= self.capacity_bits * self.scale
+            low, high = (steps, high) if fits else (low, steps - 1)
+        return low
 
 
-def _traffic(gemm: Gemm, a_bytes: int, b_bytes: int, tile: Tile) -> tuple[int, int, int]:
+def _traffic(gemm: Gemm, a_bytes: int, b_bytes: int, tile: Tile, halos: Halos | None) -> tuple[int, int, int]:
     """What to minimise: DRAM bytes read for both operands, tiles, place of the loop order."""
-    a_loads, b_loads = operand_loads(gemm.m, gemm.k, gemm.n, tile)
+    a_loads, b_loads = loads_with_halos(gemm.m, gemm.k, gemm.n, tile, halos if a_bytes else None)
     tiles = ceil_div(gemm.m, tile.m) * ceil_div(gemm.n, tile.n) * ceil_div(gemm.k, tile.k)
-    return a_loads * a_bytes + b_loads * b_bytes, tiles, LOOP_ORDERS.index(tile.loop_order)
+    return ceil_div(a_loads * a_bytes, 1) + b_loads * b_bytes, tiles, LOOP_ORDERS.index(tile.loop_order)
 
 
 def first_pass_bytes(gemm: Gemm, plan: Plan, chip: Chip) -> int:
