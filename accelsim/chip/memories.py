@@ -32,12 +32,14 @@ class Scratchpad(Part):
     ``ports`` and ``banks`` limit it further. ``multicast``: what several arrays need at the same time is
     read once for all of them. ``residency``: ``streams`` keeps what one layer hands to the next, where it
     fits; ``searched`` also what the best choice by the objective keeps from the forward pass for the
-    backward one (`accelsim.cost.residency`).
+    backward one (`accelsim.cost.residency`). ``weights``: whether forward passes for inference find them in
+    place, where all of them fit (`accelsim.cost.resident_weights`).
     """
 
     capacity_kib: int = Field(ge=1, le=2**30)
     multicast: bool = False
     residency: Literal["streams", "searched"] = "streams"
+    weights: Literal["streamed", "resident"] = "streamed"
     bandwidth_bytes_per_cycle: int = Field(ge=1, le=2**20)
     read_energy_pj_per_byte: PositiveQuantity
     write_energy_pj_per_byte: PositiveQuantity

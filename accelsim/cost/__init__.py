@@ -17,6 +17,7 @@ from accelsim.cost.grid import Grid, grid_record, load_grid
 from accelsim.cost.layer_cost import LayerCost, LayerTime
 from accelsim.cost.pricing import price_layer, price_step
 from accelsim.cost.residency import Kept, Residency, keep_resident
+from accelsim.cost.resident_weights import with_resident_weights
 from accelsim.cost.traffic import Traffic
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "stated_ratio",
     "toggle_energy_aj",
     "weight_code_bytes",
+    "with_resident_weights",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from accelsim.chip import Chip
+from accelsim.cost import with_resident_weights
 from accelsim.errors import unknown
 from accelsim.program import Program, compile_program, inference_program
 from accelsim.recipe import Recipe
@@ -37,7 +38,8 @@ def step_of(
     samples = workload.batch if batch is None else batch
     program = compile_program(workload, recipe, samples)
     if phases == "forward" or (phases is None and not _has_backward(chip, program)):
-        return Step(inference_program(workload, program, samples), "forward")
+        inference = inference_program(workload, program, samples)
+        return Step(replace(inference, works=with_resident_weights(inference.works, chip)), "forward")
     return Step(program, "training")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from accelsim.chip import Chip, PositiveQuantity, load_chip, operating_at
-from accelsim.cost import LayerCost, all_reduce_cost, price_step
+from accelsim.cost import LayerCost, all_reduce_cost, price_step, with_resident_weights
 from accelsim.errors import InputError, unknown
 from accelsim.mapping import plan_gemm
 from accelsim.mapping.conventions import CONVENTIONS, convention_cycles
@@ -82,7 +82,7 @@ def wanted_works(run: Run, chip: Chip, workload: Workload) -> list[LayerWork]:
     program = compile_program(workload, load_recipe(run.recipe or chip.recipe))
     works: Sequence[LayerWork] = program.works
     if run.work == "inference":
-        works = inference_works(program.works, program.formats)
+        works = with_resident_weights(inference_works(program.works, program.formats), chip)
     names = {work.layer for work in works}
     for layer in run.layers:
         if layer not in names:
