@@ -13,7 +13,7 @@ from oracles import catalog, formats
 
 from accelsim.errors import InputError
 from accelsim.numerics.block_conversion import quotients_to_round
-from accelsim.numerics.block_formats import BlockScales, block_format, block_format_names
+from accelsim.numerics.block_formats import BlockScales, block_format, block_format_names, stored_bits
 from accelsim.numerics.random_bits import stream_key
 
 NAMES = list(catalog.BLOCKS)
@@ -229,3 +229,11 @@ def test_mistakes_of_shape_and_name() -> None:
         fmt.encode([1.0], rounding="stochastic")
     with pytest.raises(InputError, match=r"^nvfp4: values are real numbers, got complex128$"):
         fmt.encode([1j])
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("tf32", 32), ("fp32", 32), ("bf16", 16), ("int4", 4), ("fp6_e2m3", 6)]
+)
+def test_what_is_wider_than_sixteen_bits_lies_in_words_of_32(name: str, bits: int) -> None:
+    """A TF32 multiplier reads 19 bits of each word; memory holds all of it."""
+    assert stored_bits(name) == bits

@@ -55,12 +55,13 @@ def around(values: np.ndarray) -> np.ndarray:
 def rungs_and_middles(name: str) -> np.ndarray:
     """All numbers of a format up to one rung past the top, and all thresholds of rounding to nearest.
 
-    Of fp32 the ends and a thin sample; of logarithms the float64 nearest to the irrational middle.
+    Of tf32 and fp32 the ends and a thin sample; of logarithms the float64 nearest to the irrational middle.
     """
     twin = catalog.twin(name)
-    if twin.bits == 32:
-        edges = {*range(4), *range(8_388_605, 8_388_612), *range(twin.top - 2, twin.top + 1)}
-        codes = sorted(edges | {*range(1, twin.top, 16_777_259)})
+    if twin.bits > 16:
+        first = 1 << formats.LADDERS[name].fraction_bits
+        edges = {*range(4), *range(first - 3, first + 4), *range(twin.top - 2, twin.top + 1)}
+        codes = sorted(edges | {*range(1, twin.top, 2 * first + 43)})
     else:
         codes = list(range(twin.top + 1))
     numbers = [twin.place(code) * twin.unit for code in codes if code or not twin.logarithm]
@@ -120,7 +121,7 @@ def test_range_and_unit(name: str) -> None:
     assert Fraction(number.min_positive) == twin.place(1) * twin.unit
     lowest = twin.lowest * twin.unit if twin.whole else -twin.place(twin.top)
     assert Fraction(number.min_value) == lowest
-    codes = range(1, twin.top + 1) if twin.bits <= 16 else (1, 5, 8_388_609, twin.top)
+    codes = range(1, twin.top + 1) if twin.bits <= 16 else (1, 5, twin.top)
     numerators = [twin.place(code) * twin.unit / Fraction(number.unit) for code in codes]
     assert all(numerator.denominator == 1 for numerator in numerators)
     assert any(numerator % 2 for numerator in numerators)

@@ -99,7 +99,7 @@ def test_ml_dtypes_agrees(exponent_bits: int, fraction_bits: int, dtype: str) ->
     ("old", "new", "text"),
     [
         ("bits: 6", "bits: 0", "2:1: bits: must be at least 1, got 0: a format without bits has no codes"),
-        ("bits: 6", "bits: 17", "2:1: bits: must be at most 16 (only fp32 is wider), got 17"),
+        ("bits: 6", "bits: 17", "2:1: bits: must be at most 16 (only tf32 and fp32 are wider), got 17"),
         ("bits: 6", "bits: 7", "2:1: bits: must be 6 (1 sign + 3 exponent + 2 fraction bits), got 7"),
         ("bits: 6\n", "", "1:1: missing key 'bits'"),
         ("bits: 6", "bits: six", "2:1: bits: must be a whole number, got 'six'"),
@@ -152,7 +152,7 @@ def test_each_mistake_has_its_place(tmp_path: Path, old: str, new: str, text: st
         ({"kind": "float", "bits": 2, "fraction_bits": 1, "specials": "last_code"},
          "mine: bits: the format has no number above zero"),
         ({"kind": "float", "bits": 32, "exponent_bits": 9, "fraction_bits": 22, "bias": 255},
-         "mine: bits: must be at most 16 (only fp32 is wider), got 32"),
+         "mine: bits: must be at most 16 (only tf32 and fp32 are wider), got 32"),
     ],
 )  # fmt: skip
 def test_a_record_cannot_contradict_itself(given: dict[str, object], text: str) -> None:

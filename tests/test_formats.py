@@ -47,12 +47,13 @@ def assert_encodes(name: str, values: np.ndarray) -> None:
 
 
 def magnitude_codes(name: str) -> list[int]:
-    """All magnitude codes and the one past the top; of 32 bits the ends and a thin sample."""
+    """All magnitude codes and the one past the top; of more than 16 bits the ends and a thin sample."""
     top = oracle.LADDERS[name].top
     if oracle.bits(name) <= 16:
         return list(range(top + 2))
-    edges = {*range(5), *range(8_388_600, 8_388_620), *range(top - 3, top + 2)}
-    return sorted(edges | {*range(1, top, 25_165_821)})
+    first = 1 << oracle.LADDERS[name].fraction_bits
+    edges = {*range(5), *range(first - 8, first + 12), *range(top - 3, top + 2)}
+    return sorted(edges | {*range(1, top, 3 * first - 3)})
 
 
 def test_names() -> None:

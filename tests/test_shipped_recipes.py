@@ -25,7 +25,8 @@ HOMES = {
     "bf16": "bf16_training",
     "choi2019_int2": "int2_training",
     "fp16_dlfloat": "fp16_training",
-    "fp16_ieee": None,  # no shipped chip multiplies IEEE half
+    "fp16_ieee": None,  # for a100 and v100, whose silicon is another
+    "fp32": None,
     "gupta2015_fixed16": "fixed16_training",
     "gupta2015_fixed16_nearest": "fixed16_training",
     "ibm2018_fp8": "hfp8_training",
@@ -54,6 +55,7 @@ HOMES = {
     "miyashita2016_log5": "log5_training",
     "mxfp4": "mx_training",
     "nvfp4": "mx_training",
+    "tf32": None,
 }
 
 

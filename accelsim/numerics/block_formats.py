@@ -122,12 +122,14 @@ def block_format_names() -> list[str]:
 def stored_bits(name: str) -> int | Fraction:
     """Bits of one element in memory of any format; in a block format with its share of the block's scale.
 
+    What is wider than 16 bits lies in words of 32.
     Raises `InputError` for a name that neither kind of format has.
     """
     if name in _BLOCK_FORMATS:
         fmt = _BLOCK_FORMATS[name]
         return fmt.element.bits + Fraction(8, fmt.block)
-    return number_format(name).bits
+    bits = number_format(name).bits
+    return bits if bits <= 16 else 32
 
 
 def block_format(name: str | BlockFormat) -> BlockFormat:

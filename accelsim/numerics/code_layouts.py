@@ -90,7 +90,7 @@ def drawn_layout(fmt: NumberFormat, overflow: str) -> Layout | None:
 
 def _is_plain(fmt: NumberFormat, overflow: str) -> bool:
     """Whether the steps of a format are spans of bits, and nothing about its codes is unusual."""
-    usual = fmt.bits <= 16 and overflow != "wrap" and (fmt.signed or _is_whole(fmt))
+    usual = fmt.bits < 32 and overflow != "wrap" and (fmt.signed or _is_whole(fmt))
     return usual and fmt.exponent_divisor == 1 and fmt.radix != 8
 
 

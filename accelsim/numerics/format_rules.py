@@ -54,8 +54,8 @@ def format_faults(fmt: NumberFormat) -> Iterator[tuple[str, str]]:
         yield "name", f"must start with a letter and be made of a-z, 0-9 and _, got {fmt.name!r}"
     if fmt.bits < 1:
         yield "bits", f"must be at least 1, got {fmt.bits}: a format without bits has no codes"
-    if fmt.bits > 16 and not _is_single(fmt):
-        yield "bits", f"must be at most 16 (only fp32 is wider), got {fmt.bits}"
+    if fmt.bits > 16 and not _is_single_or_its_head(fmt):
+        yield "bits", f"must be at most 16 (only tf32 and fp32 are wider), got {fmt.bits}"
     for key in ("exponent_bits", "fraction_bits"):
         if getattr(fmt, key) < 0:
             yield key, f"must be at least 0, got {getattr(fmt, key)}"
@@ -66,10 +66,12 @@ def format_faults(fmt: NumberFormat) -> Iterator[tuple[str, str]]:
     yield from (_integer_faults if fmt.kind in ("integer", "fixed") else _float_faults)(fmt)
 
 
-def _is_single(fmt: NumberFormat) -> bool:
-    shape = (fmt.bits, fmt.exponent_bits, fmt.fraction_bits, fmt.bias, fmt.radix, fmt.exponent_offset)
+def _is_single_or_its_head(fmt: NumberFormat) -> bool:
+    """IEEE single, or what a TF32 multiplier reads of it: its sign, exponent and first fraction bits."""
+    shape = (fmt.exponent_bits, fmt.bias, fmt.radix, fmt.exponent_offset)
     kind = (fmt.kind, fmt.signed, fmt.lowest_binade, fmt.specials)
-    return (shape, kind) == ((32, 8, 23, 127, 2, 0), ("float", True, "subnormal", "ieee"))
+    whole = (shape, kind) == ((8, 127, 2, 0), ("float", True, "subnormal", "ieee"))
+    return whole and (fmt.bits, fmt.fraction_bits) in ((19, 10), (32, 23))
 
 
 def _integer_faults(fmt: NumberFormat) -> Iterator[tuple[str, str]]:

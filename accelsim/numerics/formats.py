@@ -90,6 +90,10 @@ _FORMATS: dict[str, NumberFormat] = {
         ),
         _minifloat("fp16", 5, 10, 15, specials="ieee", saturates=False, source="IEEE 754-2019 binary16"),
         _minifloat("bf16", 8, 7, 127, specials="ieee", saturates=False, source="bfloat16: half a binary32"),
+        _minifloat(
+            "tf32", 8, 10, 127, specials="ieee", saturates=False,
+            source="NVIDIA A100 Tensor Core GPU Architecture, 2020 (TF32 1-8-10, held in 32 bits)",
+        ),
         _minifloat("fp32", 8, 23, 127, specials="ieee", saturates=False, source="IEEE 754-2019 binary32"),
     ]
 }  # fmt: skip

@@ -39,7 +39,7 @@ def codes_of(
 ) -> NDArray[Any]:
     """What `NumberFormat.encode` gives, by a kernel where one computes the same: see there.
 
-    Kernels take float32 (nearest and stochastic) and float64, every format of at most 16 bits but radix 8,
+    Kernels take float32 (nearest and stochastic) and float64, every format of at most 19 bits but radix 8,
     logarithms to base sqrt 2 and unsigned floating point, and no rounding toward zero or to odd.
     """
     rounding, overflow = rounding or fmt.rounding, overflow or fmt.overflow

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from accelsim.chip import Chip
-from accelsim.cost import with_resident_weights
+from accelsim.cost.resident_weights import parameter_bytes, with_resident_weights
 from accelsim.errors import unknown
 from accelsim.program import Program, compile_program, inference_program
 from accelsim.recipe import Recipe
@@ -38,9 +38,16 @@ def step_of(
     samples = workload.batch if batch is None else batch
     program = compile_program(workload, recipe, samples)
     if phases == "forward" or (phases is None and not _has_backward(chip, program)):
-        inference = inference_program(workload, program, samples)
-        return Step(replace(inference, works=with_resident_weights(inference.works, chip)), "forward")
+        return Step(_weights_in_place(inference_program(workload, program, samples), chip), "forward")
     return Step(program, "training")
+
+
+def _weights_in_place(program: Program, chip: Chip) -> Program:
+    """The forward pass as ``chip`` does it; what its scratchpads keep need not be in its DRAM."""
+    works = with_resident_weights(program.works, chip)
+    kept_bytes = parameter_bytes(program.works) - parameter_bytes(works)
+    left_bytes = max(program.memory.parameter_bytes - kept_bytes, 0)
+    return replace(program, works=works, memory=replace(program.memory, parameter_bytes=left_bytes))
 
 
 def _has_backward(chip: Chip, program: Program) -> bool:

@@ -94,6 +94,7 @@ LADDERS = {
     "dlfloat16": LadderFormat(6, 9, 31, subnormal=False, beyond="nan", ties="up"),
     "fp16": LadderFormat(5, 10, 15, beyond="inf_nan"),
     "bf16": LadderFormat(8, 7, 127, beyond="inf_nan"),
+    "tf32": LadderFormat(8, 10, 127, beyond="inf_nan"),
     "fp32": LadderFormat(8, 23, 127, beyond="inf_nan"),
 }
 
