@@ -30,6 +30,7 @@ from accelsim.network import (
     Relu,
     Resize,
     RmsNorm,
+    Scale,
     Sequence,
     ShapeError,
     ShuffleChannels,
@@ -58,7 +59,7 @@ def gated(body: Sequence, gate: Sequence) -> Gated:
     return Gated(named[0], named[1], Leaf(Product(gate=elements, inputs=inputs), site))
 
 
-@pytest.mark.parametrize("layer", [HardSigmoid(), HardSwish(), RmsNorm(epsilon=0.1)], ids=settings)
+@pytest.mark.parametrize("layer", [HardSigmoid(), HardSwish(), RmsNorm(epsilon=0.1), Scale()], ids=settings)
 @pytest.mark.parametrize("shape", [(5,), (4, 3), (3, 2, 2)], ids=str)
 def test_gradients_of_functions(layer: Layer, shape: tuple[int, ...]) -> None:
     """Hard sigmoid and swish away from their corners, and root mean square normalisation."""
@@ -132,7 +133,7 @@ def test_resizing_twice_as_large_is_the_textbooks() -> None:
     [
         (AsPositions(), (4, 4), "as_positions takes (height, width, channels), got (4, 4)"),
         (AsImage(), (4,), "as_image takes (positions, channels), got (4,)"),
-        (Resize(height=2, width=2), (4,), "resize takes (height, width, channels), got (4,)"),
+        (Resize(height=2, width=2), (4, 4), "resize takes (height, width, channels), got (4, 4)"),
         (TakeChannels(first=3, count=2), (2, 2, 4), "channels 3 to 4 of 4 are not there"),
         (ShuffleChannels(groups=3), (2, 2, 4), "groups 3 must divide the 4 channels"),
         (TakeFirst(), (4,), "take_first takes (positions, channels), got (4,)"),
@@ -211,7 +212,7 @@ def test_a_gate_may_stand_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "layer",
-    [RmsNorm(), HardSwish(), Resize(height=9, width=3), Resize(height=9, width=3, method="nearest")],
+    [RmsNorm(), Scale(), HardSwish(), Resize(height=9, width=3), Resize(height=9, width=3, method="nearest")],
     ids=settings,
 )
 def test_work_of_both_passes(layer: Any) -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from accelsim.errors import InputError
 from accelsim.importing.naming import layer_name
 from accelsim.importing.onnx_graph import Graph, Node
+from accelsim.importing.onnx_layouts import Layout, layouts, mean_axes
+from accelsim.importing.onnx_patterns import SHAPING
+from accelsim.importing.onnx_windows import sliding
+from accelsim.importing.problem import one_or_two
 from accelsim.importing.writing import Item
 
-_ELEMENTWISE = {"relu", "relu6", "sigmoid", "tanh", "gelu", "swish", "dropout", "batch_norm"}
-
-_NORMS = ("batch_norm", "layer_norm")
+_NORM_KINDS = {
+    "BatchNormalization": ("batch_norm", 1e-5), "LayerNormalization": ("layer_norm", 1e-5),
+    "RmsNormalization": ("rms_norm", 1e-6), "RMSNormalization": ("rms_norm", 1e-6),
+}  # fmt: skip
+"""Kind of the layer and the epsilon that it has by default."""
+_NORMS = ("batch_norm", "layer_norm", "rms_norm")
 
 
 @dataclass
@@ -26,6 +34,11 @@ class Translator:
     names: set[str] = field(default_factory=set)
     tables: dict[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """The layout of every value."""
+        return layouts(self.graph)
+
     def extend(self, items: list[Item], node: Node) -> None:
         """Add what ``node`` does to ``items``, or a bias to the last of them.
 
@@ -33,9 +46,14 @@ class Translator:
         """
         translate = _OPERATORS.get(node.op)
         if translate is None:
-            known = ", ".join(sorted([*_OPERATORS, "Concat"]))
+            written = set(_OPERATORS) - {"Part", "RmsNormalization", "ShuffleChannels"}
+            known = ", ".join(sorted(written | {"Concat", "Slice", "Split"}))
             raise self.mistake(node, f"no layer does this operator; known: {known}")
         translate(self, items, node)
+
+    def layout(self, node: Node) -> Layout:
+        """The layout of what a node reads."""
+        return self.layouts[self.graph.dynamic(node)[0]]
 
     def mistake(self, node: Node, message: str) -> InputError:
         """An error of one node."""
@@ -61,115 +79,100 @@ class Translator:
         return list(value) if isinstance(value, tuple) else value
 
 
-def _square(t: Translator, node: Node, name: str, default: int) -> int:
-    """A list of equal numbers as one: height and width."""
-    values = t.attribute(node, name, [default])
-    if len(set(values)) != 1:
-        raise t.mistake(node, f"{name} {list(values)}: a layer has one for both axes")
-    return int(values[0])
-
-
-def _padding(t: Translator, node: Node, kernel: int) -> int:
-    automatic = t.attribute(node, "auto_pad", "NOTSET")
-    if automatic == "VALID":
-        return 0
-    if automatic != "NOTSET":
-        stride = _square(t, node, "strides", 1)
-        if stride > 1 or kernel % 2 == 0:
-            raise t.mistake(node, f"auto_pad {automatic} pads unevenly here: a layer pads all edges alike")
-        return kernel // 2
-    return _square(t, node, "pads", 0)
-
-
-def _pooled(items: Sequence[Item]) -> bool:
-    """Whether the values come from a mean over the whole image, which here is flat already."""
-    computing = [item for item in items if item[0] not in _ELEMENTWISE]
-    return computing[-1:] == [("average_pool", {})]
-
-
-def _image(t: Translator, node: Node) -> None:
-    if len(t.graph.shape(node.inputs[0])) != 4:
-        raise t.mistake(node, f"only images (n, c, h, w), got {t.graph.shape(node.inputs[0])}")
-    if _square(t, node, "dilations", 1) != 1:
-        raise t.mistake(node, "dilations above 1: no layer spreads its taps")
-
-
 def _conv(t: Translator, items: list[Item], node: Node) -> None:
-    _image(t, node)
     weight = t.graph.constant(node, 1)
     if weight is None:
         raise t.mistake(node, "its weight is computed from the data")
-    if weight.shape[2] != weight.shape[3]:
-        raise t.mistake(node, f"kernel {weight.shape[2]} x {weight.shape[3]}: only square ones")
-    kernel = weight.shape[2]
-    if _pooled(items) and kernel == 1:  # a classifier written as a convolution of one pixel
+    window = sliding(t.graph, node, weight.shape[2:], str(t.graph.path))
+    if t.layout(node).flat:  # one pixel: a linear layer
+        if window.kernel != (1, 1):
+            raise t.mistake(node, "a kernel over the one pixel that a mean has left")
         _linear(t, items, node, weight.origin, weight.shape[0], len(node.inputs) > 2)
         return
-    settings: dict[str, Any] = {"channels": weight.shape[0], "kernel": kernel}
-    stride, padding = _square(t, node, "strides", 1), _padding(t, node, kernel)
     groups = t.attribute(node, "group", 1)
-    settings |= {"stride": stride} if stride > 1 else {}
-    settings |= {"padding": padding} if padding != kernel // 2 else {}
+    settings: dict[str, Any] = {"channels": weight.shape[0], "kernel": one_or_two(window.kernel)}
+    settings |= {"stride": one_or_two(window.stride)} if window.stride != (1, 1) else {}
+    settings |= {} if window.centred else {"padding": window.padding()}
+    settings |= {"dilation": one_or_two(window.dilation)} if window.dilation != (1, 1) else {}
     settings |= {"groups": groups} if groups > 1 else {}
     settings |= {"bias": True} if len(node.inputs) > 2 else {}
     items.append(("conv2d", t.named(node, settings)))
 
 
 def _pool(t: Translator, items: list[Item], node: Node) -> None:
-    _image(t, node)
-    size, stride = _square(t, node, "kernel_shape", 1), _square(t, node, "strides", 1)
-    padding, ceil = _pool_edges(t, node, size, stride)
-    if size == stride == 1:
+    window = sliding(t.graph, node, t.attribute(node, "kernel_shape", ()), str(t.graph.path))
+    if window.dilation != (1, 1):
+        raise t.mistake(node, f"dilations {list(window.dilation)}: no pool spreads its window")
+    if window.kernel == window.stride == (1, 1) or t.layout(node).flat:
         return
-    if node.op == "AveragePool":
-        extents = t.graph.shape(node.inputs[0])[2:]
-        if padding or (ceil and any((extent - size) % stride for extent in extents)):
-            raise t.mistake(node, "an average over padding: no layer does it")
-        items.append(("average_pool", {"size": size, "stride": stride}))
+    if node.op == "MaxPool" and max(window.kernel) > 15:
+        raise t.mistake(node, f"a window of {list(window.kernel)}: at most 15 positions along an axis")
+    if any(2 * edge > window.kernel[i % 2] for i, edge in enumerate(window.edges)):
+        raise t.mistake(node, f"pads {list(window.edges)}: more than half of the window")
+    settings: dict[str, Any] = {"size": one_or_two(window.kernel), "stride": one_or_two(window.stride)}
+    settings |= {"padding": window.padding()} if any(window.edges) else {}
+    settings |= {"ceil": True} if t.attribute(node, "ceil_mode", 0) else {}
+    counted = node.op == "AveragePool" and any(window.edges) and t.attribute(node, "count_include_pad", 0)
+    settings |= {"count_padding": True} if counted else {}
+    items.append(("max_pool" if node.op == "MaxPool" else "average_pool", settings))
+
+
+def _resize(t: Translator, items: list[Item], node: Node) -> None:
+    shape = t.graph.shape(node.outputs[0])
+    mode = t.attribute(node, "mode", "nearest")
+    place = t.attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if len(shape) != 4 or mode not in ("nearest", "linear"):
+        raise t.mistake(node, f"mode {mode} of shape {shape}: only nearest or linear, of images")
+    if mode == "linear" and place not in ("half_pixel", "pytorch_half_pixel"):
+        t.note(node, f"{place} counts as half_pixel: the same work, other weights")
+    settings: dict[str, Any] = {"height": shape[2], "width": shape[3]}
+    items.append(("resize", settings | ({"method": "nearest"} if mode == "nearest" else {})))
+
+
+def _part(t: Translator, items: list[Item], node: Node) -> None:
+    """Some of the channels, or all of an axis."""
+    shape, axis = t.graph.shape(node.inputs[0]), node.attributes["axis"]
+    first, count = node.attributes["first"], node.attributes["count"]
+    if count == shape[axis]:
         return
-    settings: dict[str, Any] = {"size": size, "stride": stride}
-    settings |= {"padding": padding} if padding else {}
-    items.append(("max_pool", settings | ({"ceil": True} if ceil else {})))
-
-
-def _pool_edges(t: Translator, node: Node, size: int, stride: int) -> tuple[int, bool]:
-    """(padding, whether a last window reaches over the edge).
-
-    Padding at the lower and right edge only is the older way to say the latter.
-    """
-    pads = t.attribute(node, "pads", [0, 0, 0, 0])
-    ceil = bool(t.attribute(node, "ceil_mode", 0))
-    if node.op == "AveragePool" or len(set(pads)) == 1 or t.attribute(node, "auto_pad", "NOTSET") != "NOTSET":
-        return _padding(t, node, size), ceil
-    before, after = t.graph.shape(node.inputs[0])[2:], t.graph.shape(node.outputs[0])[2:]
-    reaching = tuple(-(-(extent + 2 * pads[0] - size) // stride) + 1 for extent in before)
-    if pads[0] != pads[1] or after != reaching:
-        raise t.mistake(node, f"pads {pads}: a layer pads all edges alike")
-    return pads[0], True
+    if axis == t.layout(node).axis:
+        items.append(("take_channels", {"first": first, "count": count} if first else {"count": count}))
+    elif len(shape) == 3 and count == 1 and first in (0, shape[1] - 1) and axis == 1:
+        items.append(("take_last" if first else "take_first", {}))
+    else:
+        raise t.mistake(
+            node, f"positions {first} to {first + count - 1} of axis {axis}: no layer cuts them out"
+        )
 
 
 def _mean(t: Translator, items: list[Item], node: Node) -> None:
     """A mean over the whole image, or over all positions of a sequence."""
-    rank = len(t.graph.shape(node.inputs[0]))
-    axes = t.attribute(node, "axes", None)
-    constant = t.graph.constant(node, 1)
-    if axes is None and constant is not None and constant.values is not None:
-        axes = constant.values.tolist()
-    axes = sorted(axis % rank for axis in (axes if axes is not None else range(rank)))
-    if node.op == "GlobalAveragePool" or (rank == 4 and axes == [2, 3]):
+    layout, rank = t.layout(node), len(t.graph.shape(node.inputs[0]))
+    axes = sorted(axis % rank for axis in mean_axes(t.graph, node, rank))
+    if layout.flat:
+        return
+    everywhere = rank > 2 and axes == sorted({*range(1, rank)} - {layout.axis})
+    if node.op == "GlobalAveragePool" or (everywhere and (rank == 4 or layout.axis == 1)):
         items.append(("average_pool", {}))
-    elif rank == 3 and axes == [1]:
+    elif everywhere and rank == 3:
         items.append(("mean_positions", {}))
     else:
         raise t.mistake(node, f"a mean over axes {axes} of {rank}: only over an image or over positions")
 
 
 def _moved(t: Translator, items: list[Item], node: Node) -> None:
-    """Reshape and its like: an image laid out flat, or nothing."""
+    """Reshape and its like: an image laid out flat or as positions, or nothing."""
     before, after = t.graph.shape(node.inputs[0]), t.graph.shape(node.outputs[0])
+    layout = t.layout(node)
+    if layout.flat:
+        return
     if len(before) == 4 and len(after) == 2:
-        if not _pooled(items):
-            items.append(("flatten", {}))
+        items.append(("flatten", {}))
+        return
+    if len(before) == 4 and len(after) == 3 and layout.axis == 3 and after[2] == before[3]:
+        items.append(("as_positions", {}))
+        return
+    if len(before) == 4 and len(after) == 3 and layout.axis == 1 and after[1] == before[1]:
         return
     if len(before) == 3 and len(after) == 2 and after[-1] == math.prod(before[1:]) != before[-1]:
         items.append(("flatten", {}))
@@ -225,10 +228,14 @@ def _add_constant(t: Translator, items: list[Item], node: Node) -> None:
 def _scaled(t: Translator, items: list[Item], node: Node) -> None:
     found = [t.graph.constants[value] for value in node.inputs if value in t.graph.constants]
     if not found:
-        raise t.mistake(node, "two activations: only their sum (Add) has a layer")
+        raise t.mistake(node, "a value and itself: no layer does it")
     if found[0].elements > max(t.graph.shape(node.outputs[0])[1:]):
         raise t.mistake(node, f"a constant of shape {found[0].shape}: no layer does it")
     if items and items[-1][0] in _NORMS:
+        return
+    channels = t.graph.shape(node.outputs[0])[t.layout(node).axis]
+    if node.op == "Mul" and found[0].elements == channels > 1:
+        items.append(("scale", {}))
         return
     t.note(node, "scaling by a constant is left out")
 
@@ -245,11 +252,11 @@ def _gather(t: Translator, items: list[Item], node: Node) -> None:
     index = t.graph.constant(node, 1)
     shape = t.graph.shapes.get(node.inputs[0], ())
     if index is not None and index.elements == 1 and index.values is not None and len(shape) == 3:
-        last = int(index.values.reshape(-1)[0]) in (-1, shape[1] - 1)
-        if last and t.attribute(node, "axis", 0) == 1:
-            items.append(("take_last", {}))
+        place = int(index.values.reshape(-1)[0]) % shape[1]
+        if place in (0, shape[1] - 1) and t.attribute(node, "axis", 0) == 1:
+            items.append(("take_last" if place else "take_first", {}))
             return
-    raise t.mistake(node, "only rows of a constant table, or the last position of a sequence")
+    raise t.mistake(node, "only rows of a constant table, or the first or last position of a sequence")
 
 
 def _clip(t: Translator, items: list[Item], node: Node) -> None:
@@ -279,19 +286,32 @@ def _dropout(t: Translator, items: list[Item], node: Node) -> None:
 def _normalised(t: Translator, items: list[Item], node: Node) -> None:
     epsilon = float(f"{t.attribute(node, 'epsilon', 1e-5):.6g}")  # an exporter's float32
     rank = len(t.graph.shape(node.inputs[0]))
-    if node.op == "LayerNormalization" and t.attribute(node, "axis", -1) % rank != rank - 1:
+    if node.op != "BatchNormalization" and t.attribute(node, "axis", -1) % rank != t.layout(node).axis:
         raise t.mistake(node, "normalises more than the last axis: no layer does it")
-    kind = "layer_norm" if node.op == "LayerNormalization" else "batch_norm"
-    items.append((kind, {} if epsilon == 1e-5 else {"epsilon": epsilon}))
+    kind, usual = _NORM_KINDS[node.op]
+    items.append((kind, {} if epsilon == usual else {"epsilon": epsilon}))
 
 
 def _turned(t: Translator, items: list[Item], node: Node) -> None:
-    """Batch and positions change places around an LSTM; within a sample nothing moves."""
-    perm = list(t.attribute(node, "perm", []))
+    """Channels from first to last or back; or batch and positions, where within a sample nothing moves."""
+    perm, shape, axis = (
+        list(t.attribute(node, "perm", [])),
+        t.graph.shape(node.inputs[0]),
+        t.layout(node).axis,
+    )
     around = [*t.graph.consumers.get(node.outputs[0], ()), *(kind for kind, _ in items[-1:])]
     recurrent = any(each == "lstm" or (isinstance(each, Node) and each.op == "LSTM") for each in around)
-    if not recurrent or perm not in ([1, 0, 2], [0, 2, 1, 3]):
-        raise t.mistake(node, f"axes in the order {perm}: no layer does it")
+    others = [place for place in perm if place != axis]
+    if perm == [1, 0, 2] and (recurrent or 1 in shape[:2]):
+        return
+    if recurrent and perm == [0, 2, 1, 3]:
+        return
+    if t.layout(node).flat or (len(perm) == 4 and others == sorted(others) and perm[0] == 0 != axis):
+        return
+    if perm == [0, 2, 1] and axis in (1, 2):
+        items.append(("as_positions" if axis == 1 else "as_image", {}))
+        return
+    raise t.mistake(node, f"axes in the order {perm}: no layer does it")
 
 
 def _lstm(t: Translator, items: list[Item], node: Node) -> None:
@@ -318,7 +338,26 @@ def _attention(t: Translator, items: list[Item], node: Node) -> None:
 
 
 def _left_out(t: Translator, items: list[Item], node: Node) -> None:
+    readers = t.graph.consumers.get(node.outputs[0], ())
+    if any(each.op not in SHAPING for each in readers):
+        raise t.mistake(node, "a softmax inside the network, outside an attention that could be recognised")
     t.note(node, "left out: the loss does it")
+
+
+def _hard(kind: str) -> Callable[[Translator, list[Item], Node], None]:
+    def translate(t: Translator, items: list[Item], node: Node) -> None:
+        slope, middle = t.attribute(node, "alpha", 1 / 6), t.attribute(node, "beta", 0.5)
+        if node.op == "HardSigmoid" and "alpha" not in node.attributes:
+            slope = 0.2  # what the operator means without it
+        if abs(slope - 1 / 6) > 1e-6 or abs(middle - 0.5) > 1e-6:
+            raise t.mistake(node, f"slope {slope:.4g} and middle {middle:.4g}: only 1/6 and 1/2")
+        items.append((kind, {}))
+
+    return translate
+
+
+def _shuffled(t: Translator, items: list[Item], node: Node) -> None:
+    items.append(("shuffle_channels", {"groups": node.attributes["groups"]}))
 
 
 def _plain(kind: str) -> Callable[[Translator, list[Item], Node], None]:
@@ -333,9 +372,11 @@ _OPERATORS: dict[str, Callable[[Translator, list[Item], Node], None]] = {
     "Add": _add_constant, "Attention": _attention, "AveragePool": _pool, "BatchNormalization": _normalised,
     "Cast": _nothing, "Clip": _clip, "Conv": _conv, "Div": _scaled, "Dropout": _dropout, "Flatten": _moved,
     "Gather": _gather, "Gelu": _plain("gelu"), "Gemm": _gemm, "GlobalAveragePool": _mean,
-    "Identity": _nothing, "LSTM": _lstm, "LayerNormalization": _normalised, "LogSoftmax": _left_out,
-    "MatMul": _matmul, "MaxPool": _pool, "Mul": _scaled, "ReduceMean": _mean, "Relu": _plain("relu"),
-    "Reshape": _moved, "Sigmoid": _plain("sigmoid"), "Softmax": _left_out, "Squeeze": _moved,
+    "HardSigmoid": _hard("hard_sigmoid"), "HardSwish": _hard("hard_swish"), "Identity": _nothing,
+    "LSTM": _lstm, "LayerNormalization": _normalised, "LogSoftmax": _left_out, "MatMul": _matmul,
+    "MaxPool": _pool, "Mul": _scaled, "Part": _part, "RMSNormalization": _normalised, "ReduceMean": _mean,
+    "Relu": _plain("relu"), "Reshape": _moved, "Resize": _resize, "RmsNormalization": _normalised,
+    "ShuffleChannels": _shuffled, "Sigmoid": _plain("sigmoid"), "Softmax": _left_out, "Squeeze": _moved,
     "Sub": _scaled, "Swish": _plain("swish"), "Tanh": _plain("tanh"), "Transpose": _turned,
-    "Unsqueeze": _moved,
+    "Unsqueeze": _moved, "Upsample": _resize,
 }  # fmt: skip

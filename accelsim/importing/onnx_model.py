@@ -11,6 +11,7 @@ from accelsim.errors import InputError
 from accelsim.importing.naming import workload_name
 from accelsim.importing.onnx_graph import Constant, Graph, read_graph
 from accelsim.importing.onnx_layers import Translator
+from accelsim.importing.onnx_layouts import Layout
 from accelsim.importing.onnx_patterns import fused
 from accelsim.importing.onnx_structure import layered
 from accelsim.importing.writing import Head, Item, workload_text
@@ -37,8 +38,9 @@ def onnx_workload(
     notes: list[str] = []
     graph = _one_input(fused(read_graph(path, choice.sizes, choice.output), notes), notes)
     start = _data_input(graph)
-    items = layered(graph, start, Translator(graph, notes))
-    data = _data(graph, start, items) | {"samples": samples or batch or DEFAULT_BATCH}
+    translator = Translator(graph, notes)
+    items = layered(graph, start, translator)
+    data = _data(graph, start, items, translator.layouts) | {"samples": samples or batch or DEFAULT_BATCH}
     name = workload_name(path.stem)
     comment = f"Written by accelsim import from {path.name} (ONNX), output {graph.output}."
     comment += "".join(f"\nNote: {note}" for note in notes)
@@ -79,19 +81,22 @@ def _data_input(graph: Graph) -> str:
     return used[0]
 
 
-def _data(graph: Graph, start: str, items: list[Item]) -> dict[str, Any]:
+def _data(graph: Graph, start: str, items: list[Item], layouts: Mapping[str, Layout]) -> dict[str, Any]:
     """The mapping under ``data``: shape of a sample and of its labels, classes, token ids."""
-    shape = _sample(graph.shape(start))
-    out = _sample(graph.shape(graph.output))
+    shape = _sample(graph.shape(start), layouts[start])
+    out = _sample(graph.shape(graph.output), layouts[graph.output])
     tokens = next((settings["tokens"] for kind, settings in items if kind == "embedding"), None)
     found: dict[str, Any] = {"shape": shape}
     found |= {"tokens": tokens} if start in graph.whole_inputs and tokens else {}
-    pooled = len(out) == 3 and out[:2] == [1, 1]
-    found |= {"targets": out[:-1]} if len(out) > 1 and not pooled else {}
+    found |= {"targets": out[:-1]} if len(out) > 1 else {}
     return found | {"classes": out[-1]}
 
 
-def _sample(shape: tuple[int, ...]) -> list[int]:
-    """Shape of one sample, channels last."""
+def _sample(shape: tuple[int, ...], layout: Layout) -> list[int]:
+    """Shape of one sample, channels last; what slides along one axis is an image of one column."""
+    if layout.flat:
+        return [shape[layout.axis]]
     extents = list(shape[1:])
-    return [*extents[1:], extents[0]] if len(extents) == 3 else extents
+    if layout.axis != 1 or len(extents) < 2:
+        return extents
+    return [*extents[1:], *[1] * (3 - len(extents)), extents[0]]

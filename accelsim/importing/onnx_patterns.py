@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from accelsim.errors import InputError
 from accelsim.importing.onnx_graph import Graph, Node
+from accelsim.importing.onnx_pieces import padded, parts, rms_norms, rotated, shuffles
 
 SHAPING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Cast", "Flatten"}
 """Operators that move values and compute nothing."""
-_PICKING = SHAPING | {"Split", "Slice", "Gather"}
+_PICKING = SHAPING | {"Split", "Slice", "Gather", "Part"}
 
 
 def fused(graph: Graph, notes: list[str]) -> Graph:
-    """The graph with layer norms, GELUs, swishes and attentions as one node each."""
-    for find in (_layer_norms, _gelus, _swishes):
+    """The graph with norms, GELUs, swishes, shuffled channels and attentions as one node each."""
+    graph = parts(padded(graph))
+    for find in (_layer_norms, rms_norms, _gelus, _swishes, shuffles):
         graph = _replaced(graph, list(find(graph)))
     return _replaced(graph, list(_attentions(graph, notes)))
 
@@ -95,28 +98,29 @@ def _gelus(graph: Graph) -> Iterator[Node]:
 
 
 def _swishes(graph: Graph) -> Iterator[Node]:
-    """x sigmoid(x)."""
+    """x sigmoid(x), and the same of a hard sigmoid."""
     for node in graph.nodes:
         if node.op != "Mul" or len(graph.dynamic(node)) != 2:
             continue
         for x, gate in (node.inputs, node.inputs[::-1]):
-            sigmoid = _made_by(graph, gate, "Sigmoid")
+            sigmoid = _made_by(graph, gate, "Sigmoid", "HardSigmoid")
             if sigmoid and sigmoid.inputs[0] == x:
-                yield Node("Swish", node.name, (x,), node.outputs, {})
+                kind = "Swish" if sigmoid.op == "Sigmoid" else "HardSwish"
+                yield Node(kind, node.name, (x,), node.outputs, sigmoid.attributes)
 
 
 def _attentions(graph: Graph, notes: list[str]) -> Iterator[Node]:
     """softmax(q k^T + mask) v from each softmax between two products of activations."""
     for node in graph.nodes:
-        if node.op != "Softmax" or len(graph.shapes.get(node.inputs[0], ())) != 4:
+        if node.op != "Softmax" or len(graph.shapes.get(node.inputs[0], ())) not in (3, 4):
             continue
         mixed = _product_after(graph, node.outputs[0])
         scores, causal = _scores(graph, node, notes)
         if mixed is None or scores is None:
             continue
         values = mixed.inputs[1]
-        sources = [_source(graph, value) for value in (*scores.inputs, values)]
-        heads = graph.shape(node.inputs[0])[1]
+        sources = [_source(graph, value, notes) for value in (*scores.inputs, values)]
+        heads = math.prod(graph.shape(node.inputs[0])[:-2]) // _batch(graph)
         end = _end_of_shaping(graph, mixed)
         if len(set(sources)) == 1:
             joined = sources[0]
@@ -124,6 +128,11 @@ def _attentions(graph: Graph, notes: list[str]) -> Iterator[Node]:
             joined = f"{node.outputs[0]}.queries_keys_values"
             yield Node("Joined", node.name, tuple(sources), (joined,), {"axis": -1})
         yield Node("Attention", node.name, (joined,), (end,), {"heads": heads, "causal": causal})
+
+
+def _batch(graph: Graph) -> int:
+    """Samples in the file's shapes."""
+    return max(next((graph.shapes[name][0] for name in graph.inputs if graph.shapes.get(name)), 1), 1)
 
 
 def _product_after(graph: Graph, value: str) -> Node | None:
@@ -150,6 +159,8 @@ def _scores(graph: Graph, softmax: Node, notes: list[str]) -> tuple[Node | None,
         causal |= any(_hides_later(graph, mask, dropped) for mask in masks)
         if any(mask not in graph.constants for mask in masks):
             notes.append(f"{softmax}: its mask depends on an input and is left out")
+        if node.op == "Add" and any(_biases(graph, mask) for mask in masks):
+            notes.append(f"{softmax}: a table added to its scores is left out")
         value = scores
     return None, False
 
@@ -185,9 +196,22 @@ def _hides_later(graph: Graph, value: str, dropped: bool) -> bool:
     return not kept[later].any() and bool(kept[~later].all())
 
 
-def _source(graph: Graph, value: str) -> str:
-    """Where queries, keys or values were computed: back over moving, picking and scaling."""
+def _biases(graph: Graph, value: str) -> bool:
+    """Whether a constant that is added to scores is more than a mask of zeros and numbers far below."""
+    constant = graph.constants.get(value)
+    if constant is None:
+        return False
+    return constant.values is None or bool(((constant.values > -1e3) & (constant.values != 0)).any())
+
+
+def _source(graph: Graph, value: str, notes: list[str]) -> str:
+    """Where queries, keys or values were computed: back over moving, picking, scaling and rotating."""
     while node := graph.producer.get(value):
+        turned = rotated(graph, node)
+        if turned is not None:
+            notes.append(f"{node}: the rotation of its positions is left out")
+            value = turned
+            continue
         scaled = node.op in ("Mul", "Div") and graph.scalar(node) is not None
         if not (scaled or (node.op in _PICKING and len(graph.dynamic(node)) == 1)):
             return value

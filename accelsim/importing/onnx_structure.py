@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from accelsim.importing.onnx_graph import Graph, Node
 from accelsim.importing.onnx_layers import Translator
 from accelsim.importing.writing import Item
 
-_JOINS = ("Add", "Concat", "Joined")
+_GATES = {"sigmoid", "hard_sigmoid", "tanh", "gelu", "swish", "relu", "hard_swish"}
+_JOINS = ("Add", "Mul", "Concat", "Joined")
 
 
 def layered(graph: Graph, start: str, translator: Translator) -> list[Item]:
@@ -53,7 +55,9 @@ class _Walk:
                 maker = self._graph.producer[end]
                 raise self._translator.mistake(maker, f"does not come from value {value!r} alone")
             node = readers[0]
-            if len(readers) > 1 or len(set(self._graph.dynamic(node))) > 1 or node.op in _JOINS[1:]:
+            if len(readers) == 1 and self._class_token(node):
+                items.append(("class_token", {}))
+            elif len(readers) > 1 or len(set(self._graph.dynamic(node))) > 1 or node.op in _JOINS[2:]:
                 node = self._meeting(value, inside, readers)
                 items.append(self._joined(node, value))
             else:
@@ -101,7 +105,7 @@ class _Walk:
     def _joined(self, node: Node, value: str) -> Item:
         """The item of a node in which branches from ``value`` meet."""
         if node.op not in _JOINS:
-            raise self._translator.mistake(node, "branches meet here; only Add and Concat join them")
+            raise self._translator.mistake(node, "branches meet here; only Add, Mul and Concat join them")
         if len(self._graph.dynamic(node)) < len(node.inputs):
             raise self._translator.mistake(node, "joins the data with a constant: no layer does it")
         branches = [self.between(value, each) for each in node.inputs]
@@ -110,7 +114,33 @@ class _Walk:
             if not body:
                 raise self._translator.mistake(node, "adds a value to itself: no layer does it")
             return "residual", {"body": body, "shortcut": shortcut}
-        rank = len(self._graph.shape(node.inputs[0]))
-        if node.op == "Concat" and node.attributes.get("axis", 0) % rank != (1 if rank == 4 else rank - 1):
+        if node.op == "Mul":
+            return self._gated(node, branches)
+        rank, axis = len(self._graph.shape(node.inputs[0])), self._translator.layouts[node.inputs[0]].axis
+        if node.op == "Concat" and node.attributes.get("axis", 0) % rank != axis:
             raise self._translator.mistake(node, "joins along another axis than the channels")
         return "concat", {"branches": branches}
+
+    def _gated(self, node: Node, branches: list[list[Item]]) -> Item:
+        """A product of two branches: the gate is the smaller one, or the one that ends in a function."""
+        if not any(branches):
+            raise self._translator.mistake(node, "multiplies a value by itself: no layer does it")
+        (first, second), shapes = branches, [self._graph.shape(value) for value in node.inputs]
+        layouts = [self._translator.layouts[value] for value in node.inputs]
+        narrow = [
+            math.prod(shape[1:]) == shape[layout.axis] for shape, layout in zip(shapes, layouts, strict=True)
+        ]
+        if shapes[0] != shapes[1] and not any(narrow):
+            raise self._translator.mistake(node, f"multiplies {shapes[0]} by {shapes[1]}: no layer does it")
+        ends = [bool(branch) and branch[-1][0] in _GATES for branch in branches]
+        turned = narrow[0] if shapes[0] != shapes[1] else not second or (ends[0] and not ends[1])
+        body, gate = (second, first) if turned else (first, second)
+        return "gated", {"body": body, "gate": gate}
+
+    def _class_token(self, node: Node) -> bool:
+        """Whether a node puts one constant vector before the first position."""
+        if node.op != "Concat" or len(node.inputs) != 2:
+            return False
+        token, shape = self._graph.constant(node, 0), self._graph.shape(node.outputs[0])
+        before = node.attributes.get("axis", 0) % max(len(shape), 1) == 1 and len(shape) == 3
+        return token is not None and before and token.elements == shape[0] * shape[2]

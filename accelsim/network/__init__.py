@@ -32,7 +32,7 @@ from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
 from accelsim.network.lstm import Lstm
 from accelsim.network.matrix_layer import ArrayLayer, MatrixLayer
-from accelsim.network.normalisation import BatchNorm, LayerNorm, RmsNorm
+from accelsim.network.normalisation import BatchNorm, LayerNorm, RmsNorm, Scale
 from accelsim.network.pooling import AveragePool, MaxPool
 from accelsim.network.refit import Refit
 from accelsim.network.reshaping import (
@@ -51,10 +51,10 @@ from accelsim.network.resizing import Resize
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
-        Linear, Conv2d, BatchNorm, LayerNorm, RmsNorm, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish, HardSigmoid,
-        HardSwish, Dropout, MaxPool, AveragePool, Resize, Flatten, AsSequence, AsPositions, AsImage,
-        TakeFirst, TakeLast, TakeChannels, ShuffleChannels, MeanPositions, Embedding, ClassToken, Positions,
-        Unembedding, Attention, CrossAttention, Lstm, Refit,
+        Linear, Conv2d, BatchNorm, LayerNorm, RmsNorm, Scale, Relu, Relu6, Sigmoid, Tanh, Gelu, Swish,
+        HardSigmoid, HardSwish, Dropout, MaxPool, AveragePool, Resize, Flatten, AsSequence, AsPositions,
+        AsImage, TakeFirst, TakeLast, TakeChannels, ShuffleChannels, MeanPositions, Embedding, ClassToken,
+        Positions, Unembedding, Attention, CrossAttention, Lstm, Refit,
     )
 }  # fmt: skip
 
@@ -104,6 +104,7 @@ __all__ = [
     "Residual",
     "Resize",
     "RmsNorm",
+    "Scale",
     "Sequence",
     "ShapeError",
     "SharedEmbedding",

@@ -175,3 +175,32 @@ class RmsNorm(Layer):
             vector_layer_work(self, site, "forward", forward, [x], [y, kept, factors]),
             vector_layer_work(self, site, "backward", backward, [dy, kept, factors], [dx]),
         ]
+
+
+class Scale(Layer):
+    """Each channel times a trained number (Touvron et al., ICCV 2021, section 2)."""
+
+    kind: ClassVar[str] = "scale"
+
+    def parameters(self, site: Site) -> dict[str, Parameter]:
+        return {"gamma": Parameter((site.input_shape[-1],), "ones")}
+
+    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
+        chip.keep(site.name, "x", x)
+        return chip.vector.multiply(x, chip.parameter(site.name, "gamma"))
+
+    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
+        shares = chip.vector.multiply(dy, chip.kept(site.name, "x"))
+        chip.add_gradient(site.name, "gamma", chip.vector.column_sums(shares))
+        return chip.vector.multiply(dy, chip.parameter(site.name, "gamma"))
+
+    def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
+        elements, storage = batch * site.elements, formats[site.name].storage
+        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        kept = tensor(site, "x kept", elements, storage, "saved")
+        forward = [VectorWork("scale", elements, multiplies=1)]
+        backward = [VectorWork("scale_gradient", elements, adds=1, multiplies=2)]
+        return [
+            vector_layer_work(self, site, "forward", forward, [x], [y, kept]),
+            vector_layer_work(self, site, "backward", backward, [dy, kept], [dx]),
+        ]

@@ -13,7 +13,7 @@ from accelsim.operations import LayerWork, VectorWork
 
 
 class Resize(Layer):
-    """(h, w, c) as (height, width, c); pixels are squares whose centres are compared.
+    """(h, w, c) as (height, width, c), or the one pixel (c,); pixels are squares whose centres are compared.
 
     ``bilinear`` blends the two nearest rows, then the two nearest columns; ``nearest`` takes the pixel in
     which the output's upper left corner lies.
@@ -25,28 +25,29 @@ class Resize(Layer):
     method: Literal["nearest", "bilinear"] = Field(default="bilinear", description="how pixels are made")
 
     def output_shape(self, site: Site) -> Shape:
-        if len(site.input_shape) != 3:
+        if len(site.input_shape) not in (1, 3):
             raise ShapeError(f"resize takes (height, width, channels), got {site.input_shape}")
-        return (self.height, self.width, site.input_shape[2])
+        return (self.height, self.width, site.input_shape[-1])
 
     def output_nonnegative(self, site: Site) -> bool:
         return site.nonnegative
 
     def _blends(self, site: Site) -> tuple[Blend, Blend]:
-        height, width, _ = site.input_shape
+        height, width, _ = _image(site)
         down, across = ((height, self.height), (width, self.width))
         return blend(*down, self.method == "nearest"), blend(*across, self.method == "nearest")
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        return chip.vector.resample(x, *self._blends(site))
+        return chip.vector.resample(x.reshape(len(x), *_image(site)), *self._blends(site))
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        return chip.vector.resample_backward(dy, (len(dy), *site.input_shape), *self._blends(site))
+        dx = chip.vector.resample_backward(dy, (len(dy), *_image(site)), *self._blends(site))
+        return dx.reshape(len(dy), *site.input_shape)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
-        storage, channels = formats[site.name].storage, site.input_shape[2]
+        storage, (_, width, channels) = formats[site.name].storage, _image(site)
         inputs, outputs = batch * site.elements, batch * math.prod(self.output_shape(site))
-        rows = batch * self.height * site.input_shape[1] * channels  # blended rows, before the columns
+        rows = batch * self.height * width * channels  # blended rows, before the columns
         x = tensor(site, "x", inputs, storage, "stream")
         y = tensor(site, "y", outputs, storage, "stream")
         blends = (rows, outputs) if self.method == "bilinear" else ()
@@ -58,6 +59,11 @@ class Resize(Layer):
             vector_layer_work(self, site, "forward", forward, [x], [y]),
             vector_layer_work(self, site, "backward", backward, [y], [x]),
         ]
+
+
+def _image(site: Site) -> tuple[int, int, int]:
+    height, width, channels = (1, 1, *site.input_shape)[-3:]
+    return height, width, channels
 
 
 def blend(extent: int, wanted: int, nearest: bool) -> Blend:
