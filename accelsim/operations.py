@@ -111,7 +111,8 @@ class Gemm:
     ``a`` and ``b`` name the operands' formats and their distinct elements in memory: a convolution
     reads each input once from memory although im2col repeats it, so ``a.elements <= groups*m*k``.
     ``sliding``: the images behind A, of a product of a convolution. ``part`` says which it is where a layer
-    has several in a phase.
+    has several in a phase. ``causal``: a mask hides the half of its products that look ahead; an array
+    computes the whole rectangle all the same, and all of it counts.
     """
 
     layer: str
@@ -127,6 +128,7 @@ class Gemm:
     groups: int = 1
     part: str = ""
     sliding: Sliding | None = field(default=None, hash=False)
+    causal: bool = field(default=False, hash=False)
 
     def __hash__(self) -> int:
         """Of what tells GEMMs apart, because every product of a run looks up its plan."""
@@ -134,7 +136,7 @@ class Gemm:
 
     @property
     def macs(self) -> int:
-        """Useful multiply-accumulates (1 MAC = 2 operations)."""
+        """Multiply-accumulates (1 MAC = 2 operations), those of zeros and of what a mask hides among them."""
         return self.groups * self.m * self.k * self.n
 
 

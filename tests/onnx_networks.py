@@ -247,14 +247,19 @@ def deeplab_head(path: Path) -> Path:
 
 
 def inception_parts(path: Path) -> Path:
-    """Seven taps across, seven down, and averages that count their padding or not."""
+    """Channels taken one by one, seven taps across, seven down, averages that count padding or not."""
     b = Bare()
+    channels = []
+    for index, (scale, shift) in enumerate(((0.458, -0.030), (0.448, -0.088), (0.450, -0.188))):
+        one = b.node("Unsqueeze", b.node("Gather", "x", b.constant(index, np.int64), axis=1), b.ints(1))
+        channels.append(b.node("Add", b.node("Mul", one, b.constant(scale)), b.constant(shift)))
+    image = b.node("Concat", *channels, axis=1)
 
     def oblong(x: str, inputs: int, down: int, across: int) -> str:
         weight = b.zeros(8, inputs, down, across)
         return b.node("Relu", b.node("Conv", x, weight, pads=[down // 2, across // 2] * 2))
 
-    x = b.unit("x", 3, 8, 3, "Relu", stride=2)
+    x = b.unit(image, 3, 8, 3, "Relu", stride=2)
     window = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [1, 1]}
     pools = [b.node("AveragePool", x, count_include_pad=each, **window) for each in (1, 0)]
     x = b.node("Concat", oblong(oblong(x, 8, 1, 7), 8, 7, 1), *pools, axis=1)

@@ -45,6 +45,23 @@ def test_a_loop_nest_multiplies_out() -> None:
     assert {each.plan.dataflow for each in mapped} > {"weight_stationary"}
 
 
+def test_causal_products_say_that_all_is_computed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The mask saves no cycles, and both the table and the layer say so; another network's do not."""
+    said = "Causal attention: a mask hides about half of the products, the arrays compute all of them."
+    mapped = accelsim.map_gemms("fp4_training", "austen_gpt")
+    (layer, *_) = [each.gemm.layer for each in mapped if each.gemm.causal]
+    assert {each.gemm.part for each in mapped if each.gemm.causal and each.gemm.layer == layer} == {
+        "scores", "y", "dp", "dvalue", "dquery", "dkey",
+    }  # fmt: skip
+    for words, times in (
+        (["austen_gpt"], 1),
+        (["austen_gpt", layer, "--phase", "forward"], 2),
+        (WORDS[2:], 0),
+    ):
+        assert main(["map", "fp4_training", *words]) == 0
+        assert capsys.readouterr().out.count(said) == times
+
+
 def test_a_layer_is_shown_with_its_costs(capsys: pytest.CaptureFixture[str]) -> None:
     """Operands, loops, the addition of pieces of K, and totals that are those of the JSON."""
     words = [*WORDS, "classifier", "--phase", "forward"]

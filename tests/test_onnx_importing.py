@@ -360,6 +360,11 @@ def test_uneven_padding_is_that_of_each_side(tmp_path: Path) -> None:
 def test_oblong_kernels_and_averages_of_padding(tmp_path: Path) -> None:
     """One row of seven taps, one column of them; zeros counted in one mean and not in the other."""
     _, lines = loaded(tmp_path, networks.inception_parts)
+    assert [line for line in lines if "take_channels" in line] == [
+        "- - take_channels: {count: 1}",
+        "- - take_channels: {first: 1, count: 1}",
+        "- - take_channels: {first: 2, count: 1}",
+    ]
     assert "- - conv2d: {channels: 8, kernel: [1, 7]}" in lines
     assert "- conv2d: {channels: 8, kernel: [7, 1]}" in lines
     assert [line for line in lines if "padding" in line] == [

@@ -22,6 +22,7 @@ from accelsim.report import quantities
 from accelsim.report.readings import JOULE_PER_AJ
 from accelsim.storage import write_text
 
+_CAUSAL = "Causal attention: a mask hides about half of the products, the arrays compute all of them."
 _STAYS = {
     "step": "saved tensors and weights, from the forward pass on",
     "update": "gradients of weights, from GEMM to optimiser",
@@ -70,6 +71,8 @@ def command(
         return
     if layer is None:
         _show_all(mapped)
+        if any(each.gemm.causal for each in mapped):
+            click.echo(_CAUSAL)
         click.echo(space_text(api.load_chip(chip)))
         del options["phase"]
         _show_kept(api.kept_tensors(chip, workload, **options))
@@ -136,6 +139,8 @@ def _show(each: api.MappedGemm) -> None:
         f"{gemm.layer}, {_phase(each)}: {_shape(each)} (M x K x N), {gemm.a_format} x {gemm.b_format} "
         f"into {plan.accumulator}, {plan.dataflow}{', direct' if plan.patches else ''}\n"
     )
+    if gemm.causal:
+        click.echo(f"{_CAUSAL}\n")
     nest = [("  " * depth + loop, note) for depth, (loop, note) in enumerate(loop_nest(each), 1)]
     width = max(48, *(len(loop) for loop, _ in nest)) + 2
     for loop, note in nest:

@@ -53,6 +53,8 @@ def parts(graph: Graph) -> Graph:
 def _pieces(graph: Graph, node: Node) -> list[Node]:
     """``Part`` nodes with ``axis``, ``first`` and ``count``, or none where the node is something else."""
     data = graph.dynamic(node)
+    if node.op == "Unsqueeze":
+        return _picked(graph, node)
     if node.op not in ("Split", "Slice") or len(data) != 1 or data[0] not in graph.shapes:
         return []
     shape = graph.shapes[data[0]]
@@ -72,6 +74,20 @@ def _pieces(graph: Graph, node: Node) -> list[Node]:
     first = starts[0] if starts[0] >= 0 else starts[0] + shape[axis]
     attributes = {"axis": axis, "first": first, "count": graph.shapes[node.outputs[0]][axis]}
     return [Node("Part", node.name, (data[0],), node.outputs, attributes)]
+
+
+def _picked(graph: Graph, node: Node) -> list[Node]:
+    """One channel of an image, picked by its number, with its axis put back."""
+    pick = graph.producer.get(node.inputs[0])
+    index = graph.constant(pick, 1) if pick is not None and pick.op == "Gather" else None
+    if pick is None or index is None or index.values is None or index.shape != ():
+        return []
+    axes = node.attributes.get("axes") or _numbers(graph, node, 1)
+    axis, shape = int(pick.attributes.get("axis", 0)), graph.shapes.get(pick.inputs[0], ())
+    if [*axes] != [axis] or len(shape) != 4:
+        return []
+    attributes = {"axis": axis, "first": int(index.values) % shape[axis], "count": 1}
+    return [Node("Part", node.name, (pick.inputs[0],), node.outputs, attributes)]
 
 
 def _numbers(graph: Graph, node: Node, index: int) -> list[int]:

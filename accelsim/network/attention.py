@@ -22,6 +22,11 @@ class Attention(ArrayLayer):
 
     Its operand sites are ``NAME.query`` (also the gradient of the scores), ``NAME.key``,
     ``NAME.probabilities`` (nonnegative; also the gradient of the output) and ``NAME.value``.
+
+    ``causal`` masks the softmax and saves no products: an array takes whole rectangles, so scores that the
+    mask hides are computed and probabilities of zero are multiplied. Every position counts as a key, that of
+    a padding symbol, too: a network learns what its embedding means, and no sample depends on another's
+    length.
     """
 
     kind: ClassVar[str] = "attention"

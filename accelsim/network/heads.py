@@ -66,7 +66,9 @@ class Heads:
         m, k, n = extents
         groups = batch * self.heads
         result = self._stream(out[0], groups * m * n, out[1])
-        return Gemm(self.site.name, phase, m, k, n, a[1], b[1], a[0], b[0], result, groups, part=out[0])
+        return Gemm(
+            self.site.name, phase, m, k, n, a[1], b[1], a[0], b[0], result, groups, out[0], causal=self.causal
+        )
 
     def forward_gemms(self, batch: int, formats: Formats) -> tuple[Gemm, Gemm]:
         """q k^T and p v."""
