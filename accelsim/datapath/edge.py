@@ -26,6 +26,7 @@ from accelsim.numerics.block_formats import BlockFormat, block_format, block_for
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.quantise import largest_magnitude, round_to
 from accelsim.numerics.random_bits import random_words
+from accelsim.numerics.window_operand import Windows
 
 F32 = NDArray[np.float32]
 
@@ -52,6 +53,10 @@ class EdgeOperand(Operand):
     def rearranged(self, array: NDArray[Any]) -> EdgeOperand:
         """See `Operand.rearranged`."""
         return replace(self, array=array)
+
+    def seen(self, windows: Windows) -> EdgeOperand:
+        """See `Operand.seen`; blocks are cut from the matrix, so it is made."""
+        return self.rearranged(windows.array)
 
 
 def entering(operand: Operand) -> NDArray[Any]:

@@ -13,11 +13,12 @@ from accelsim.datapath.split_k import multiply_pieces
 from accelsim.datapath.wide_sum import exact_sums
 from accelsim.errors import InputError
 from accelsim.mapping import Plan
-from accelsim.network import Operand
+from accelsim.network import Operand, WindowOperand
 from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import result_format
 from accelsim.numerics.formats import NumberFormat, number_format
+from accelsim.numerics.operand import WindowMatrix
 from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
@@ -54,11 +55,10 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
     Raises `InputError` for operands that do not fit the plan, and for a row-stationary plan whose sums
     depend on the order of additions.
     """
-    (*stack, m, k), n = a.array.shape, b.array.shape[-1]
-    if (m, k, n) != (plan.m, plan.k, plan.n) or b.array.shape[:-1] != (*stack, k):
+    (*stack, m, k), n = a.shape, b.shape[-1]
+    if (m, k, n) != (plan.m, plan.k, plan.n) or b.shape[:-1] != (*stack, k):
         raise InputError(
-            f"operands {a.array.shape} x {b.array.shape} do not fit the plan "
-            f"({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
+            f"operands {a.shape} x {b.shape} do not fit the plan ({plan.m}, {plan.k}) x ({plan.k}, {plan.n})"
         )
     if plan.by_rows is not None and plan.accumulator != "exact":
         raise InputError(
@@ -130,6 +130,8 @@ def combined_scale(a_scale: float, b_scale: float, storage: NumberFormat) -> flo
 
 def _matrix(operand: Operand) -> Matrix:
     fmt = number_format(operand.format)
+    if isinstance(operand, WindowOperand):
+        return WindowMatrix(operand.windows, fmt)
     return Matrix(operand.array, fmt)
 
 

@@ -27,17 +27,17 @@ def multiply_pieces(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[A
     16-bit formats single precision will do, as 2 p + 2 <= 24; in fp32 the addition itself rounds. Other
     roundings, other adders and sums beyond the format's range are left to `multiply`.
     """
-    k = a.array.shape[-1]
+    k = a.shape[-1]
     piece = rule.piece(k)
-    if piece >= k or not _adds_innocuously(rule) or min(a.array.shape[-2], b.array.shape[-1]) == 0:
+    if piece >= k or not _adds_innocuously(rule) or min(a.shape[-2], b.shape[-1]) == 0:
         return multiply(rule, a, b)
     fmt, whole = number_format(rule.accumulator), replace(rule, k_splits=1)
     carrier = np.float32 if _single_will_do(rule, fmt) else np.float64
     total: NDArray[Any] | None = None
     kernels = set()
     for start in range(0, k, piece):
-        left = Matrix(a.array[..., start : start + piece], a.format)
-        right = Matrix(b.array[..., start : start + piece, :], b.format)
+        left = a.piece(start, start + piece, of_columns=True)
+        right = b.piece(start, start + piece, of_columns=False)
         sums, kernel = multiply(whole, left, right)
         kernels.add(kernel)
         wide = sums.astype(carrier) if total is None else total + sums

@@ -26,7 +26,7 @@ from accelsim.network.embedding import (
     TableLookup,
     Unembedding,
 )
-from accelsim.network.executor import Blend, Executor, Operand, VectorUnit
+from accelsim.network.executor import Blend, Executor, Operand, VectorUnit, WindowOperand
 from accelsim.network.graph import Concat, EncoderDecoder, Gated, Leaf, Network, Part, Residual, Sequence
 from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
@@ -119,4 +119,5 @@ __all__ = [
     "Tanh",
     "Unembedding",
     "VectorUnit",
+    "WindowOperand",
 ]

@@ -12,7 +12,7 @@ from accelsim.network.executor import F32, Array, Executor, Operand
 from accelsim.network.layer import Shape, ShapeError, Site, tensor
 from accelsim.network.matrix_layer import MatrixLayer
 from accelsim.network.window_keys import OneOrTwo, Padding, both, checked_padding, extents_text, windows_of
-from accelsim.network.windows import Residue, Window, gradient_columns, grouped, im2col, ungrouped
+from accelsim.network.windows import Residue, Window, gradient_windowed, grouped, ungrouped, windowed
 from accelsim.operations import Gemm, Sliding, TensorFormats
 
 
@@ -139,10 +139,10 @@ class Conv2d(MatrixLayer):
         weight = chip.weight(site.name, self.weight_shape(site))
         chip.keep(site.name, "inputs", inputs)
         chip.keep(site.name, "weight", weight)
-        columns = im2col(inputs.array, *self.windows, self.groups)
+        columns = windowed(inputs, *self.windows, self.groups)
         kernels = grouped(weight.array, self.groups)
         gemm = self.gemms(site, len(x), chip).forward
-        y = ungrouped(chip.multiply(gemm, inputs.rearranged(columns), weight.rearranged(kernels)))
+        y = ungrouped(chip.multiply(gemm, columns, weight.rearranged(kernels)))
         return self.add_bias(site, y.reshape(len(x), *self.output_shape(site)), chip)
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
@@ -168,9 +168,9 @@ class Conv2d(MatrixLayer):
     def _weight_gradient(self, site: Site, dy: Operand, chip: Executor) -> None:
         inputs = chip.kept(site.name, "inputs")
         gemm = self.gemms(site, len(dy.array), chip).update
-        columns = im2col(inputs.array, *self.windows, self.groups)
+        columns = windowed(inputs, *self.windows, self.groups)
         gradient = grouped(dy.array, self.groups)
-        dw = chip.multiply(gemm, inputs.rearranged(columns.swapaxes(-1, -2)), dy.rearranged(gradient))
+        dw = chip.multiply(gemm, columns.transposed(), dy.rearranged(gradient))
         chip.add_gradient(site.name, "weight", ungrouped(dw).reshape(self.weight_shape(site)))
 
     def _input_gradient(
@@ -180,8 +180,8 @@ class Conv2d(MatrixLayer):
         down, across = classes
         weight = chip.kept(site.name, "weight")
         taps = weight.array[down.offset :: down.spacing, across.offset :: across.spacing]
-        columns = gradient_columns(dy.array, down, across, self.groups)
-        product = chip.multiply(gemm, dy.rearranged(columns), weight.rearranged(self._turned(taps)))
+        columns = gradient_windowed(dy, down, across, self.groups)
+        product = chip.multiply(gemm, columns, weight.rearranged(self._turned(taps)))
         return ungrouped(product)
 
     def _turned(self, taps: Array) -> Array:

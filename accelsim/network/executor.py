@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from accelsim.numerics.window_operand import Windows
 from accelsim.operations import Gemm, TensorFormats
 
 F32 = NDArray[np.float32]
@@ -41,13 +42,47 @@ class Operand:
     format: str
     scale: float = 1.0
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.array.shape
+
     def rearranged(self, array: Array) -> Operand:
         """The same numbers in another arrangement (im2col, a transpose, a slice)."""
         return Operand(array, self.format, self.scale)
 
+    def seen(self, windows: Windows) -> Operand:
+        """The same numbers, as windows of the tensor."""
+        return WindowOperand(windows, self.format, self.scale)
+
     def transposed(self) -> Operand:
         """The matrix transposed, or each matrix of a stack."""
         return self.rearranged(self.array.swapaxes(-1, -2))
+
+
+class WindowOperand(Operand):
+    """Windows of images, whose matrix is made when its elements are asked for."""
+
+    windows: Windows
+
+    def __init__(self, windows: Windows, fmt: str, scale: float) -> None:
+        object.__setattr__(self, "windows", windows)
+        object.__setattr__(self, "format", fmt)
+        object.__setattr__(self, "scale", scale)
+
+    @property
+    def array(self) -> Array:
+        """The matrix, made now."""
+        return self.windows.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns)."""
+        return self.windows.shape
+
+    def transposed(self) -> Operand:
+        """Rows and columns exchanged."""
+        return WindowOperand(self.windows.turned(), self.format, self.scale)
 
 
 class VectorUnit(Protocol):

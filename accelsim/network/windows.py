@@ -8,7 +8,8 @@ from math import gcd
 
 import numpy as np
 
-from accelsim.network.executor import Array
+from accelsim.network.executor import Array, Operand
+from accelsim.numerics.window_operand import all_windows
 from accelsim.numerics.window_walk import Walk
 from accelsim.operations import Axis
 
@@ -102,9 +103,14 @@ def im2col(images: Array, down: Window, across: Window, groups: int = 1) -> Arra
     (n * oh * ow, taps down * taps across * c), columns ordered (tap row, tap column, channel); of several
     groups of channels a stack (groups, n * oh * ow, taps down * taps across * c / groups).
     """
+    return windowed(Operand(images, ""), down, across, groups).array
+
+
+def windowed(images: Operand, down: Window, across: Window, groups: int = 1) -> Operand:
+    """What `im2col` gives of an operand; of one group the matrix is not made before somebody needs it."""
     n, height, width, channels = images.shape
     if down.alone and across.alone and groups == 1:
-        return images.reshape(n * height * width, channels)
+        return images.rearranged(images.array.reshape(n * height * width, channels))
     walk = Walk(
         (down.positions(height), across.positions(width)),
         (down.taps, across.taps),
@@ -128,6 +134,11 @@ def gradient_columns(dy: Array, down: Residue, across: Residue, groups: int = 1)
     output position quotient(i) - j * back, or zero outside the image. Of several groups a stack as in
     `im2col`.
     """
+    return gradient_windowed(Operand(dy, ""), down, across, groups).array
+
+
+def gradient_windowed(dy: Operand, down: Residue, across: Residue, groups: int = 1) -> Operand:
+    """What `gradient_columns` gives of an operand, made late as in `windowed`."""
     first = down.first_quotient, across.first_quotient
     back = -down.back, -across.back
     walk = Walk((down.inputs, across.inputs), (down.taps, across.taps), first, (1, 1), back)
@@ -155,11 +166,12 @@ def ungrouped(stack: Array) -> Array:
     return stack.transpose(1, 0, 2).reshape(rows, groups * width)
 
 
-def _windows(images: Array, walk: Walk, groups: int) -> Array:
+def _windows(images: Operand, walk: Walk, groups: int) -> Operand:
     """Windows of images (n, h, w, c) as a matrix, or a stack like that of `grouped`."""
-    # the compiler is loaded here, so that what only reads a workload does not pay for it
-    from accelsim.numerics.window_kernels import window_planes, window_rows
-
     if groups == 1:
-        return window_rows(images, walk)
-    return window_planes(np.moveaxis(images, -1, 0), groups, walk).swapaxes(1, 2)
+        return images.seen(all_windows(images.array, walk))
+    # the compiler is loaded here, so that what only reads a workload does not pay for it
+    from accelsim.numerics.window_kernels import window_planes
+
+    planes = window_planes(np.moveaxis(images.array, -1, 0), groups, walk)
+    return images.rearranged(planes.swapaxes(1, 2))

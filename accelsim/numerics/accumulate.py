@@ -52,9 +52,9 @@ def multiply(
     Raises `InputError` if a chunk is not whole groups of lanes, or if a sum is a NaN (or an infinity that
     would wrap) and the format has none.
     """
-    m, n = a.array.shape[-2], b.array.shape[-1]
-    if a.array.size == 0 or b.array.size == 0:
-        return np.zeros((*a.array.shape[:-1], n), rule.dtype), "empty"
+    m, n = a.shape[-2], b.shape[-1]
+    if 0 in a.shape or 0 in b.shape:
+        return np.zeros((*a.shape[:-1], n), rule.dtype), "empty"
     # A narrow result wastes the columns of a tile; its transpose has the same bits and fills the tile.
     turned = n < min(m, _NARROW)
     left, right = (b.transposed(), a.transposed()) if turned else (a, b)
@@ -65,7 +65,7 @@ def multiply(
         return singles.astype(rule.dtype, copy=False), f"fma_{chain[0].method}"
     choice = choose_tile(rule, left, right)
     if choice is not None:
-        out = np.empty((*left.array.shape[:-1], right.array.shape[-1]), np.float32)
+        out = np.empty((*left.shape[:-1], right.shape[-1]), np.float32)
         if multiply_tiled(rule, choice, left, right, out):
             name = f"{choice.carrier}_{'sticky' if choice.sticky_inner else 'exact'}"
             return _read_out(rule, np.ascontiguousarray(out.swapaxes(-1, -2)) if turned else out), name
@@ -77,7 +77,7 @@ def multiply(
         sums = np.ascontiguousarray(doubles, rule.dtype)
         _again(rule, a, b, sums, failed)
         return sums, f"f64_{'exact' if config.precision == 'exact' else 'sticky'}"
-    if a.array.ndim == 3:
+    if len(a.shape) == 3:
         pairs = zip(_matrices(a), _matrices(b), strict=True)
         return np.stack([multiply(rule, x, y, origin)[0] for x, y in pairs]), "general"
     return accumulate_general(rule, *_as_doubles(a, b), (a.format, b.format), origin), "general"
@@ -115,12 +115,12 @@ def _read_out(rule: Accumulation, sums: NDArray[np.float32]) -> NDArray[Any]:
 
 def _double_choice(rule: Accumulation, a: Matrix, b: Matrix) -> DoubleConfig | None:
     """The tile in double precision for these operands, or None."""
-    k = a.array.shape[-1]
+    k = a.shape[-1]
     if rule.accumulator != EXACT and rule.piece(k) < k:
         return None
     bits, unit = a.format.significand_bits + b.format.significand_bits, a.format.unit * b.format.unit
     config = double_config(rule, k, bits, unit, a.largest() * b.largest())
-    coded = a.array.dtype == np.uint8 or b.array.dtype == np.uint8
+    coded = a.coded or b.coded
     if coded and (config is None or config.precision != "exact" or config.range != "inside"):
         # the codes that the operands really hold may do better
         config = double_config(rule, k, bits, unit, a.largest(held=True) * b.largest(held=True))
@@ -130,7 +130,7 @@ def _double_choice(rule: Accumulation, a: Matrix, b: Matrix) -> DoubleConfig | N
 def _multiply_doubles(
     rule: Accumulation, config: DoubleConfig, a: Matrix, b: Matrix
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    (*stack, m, k), n = a.array.shape, b.array.shape[-1]
+    (*stack, m, k), n = a.shape, b.shape[-1]
     count, lanes = stack_of(a.array), k if rule.accumulator == EXACT else rule.lanes
     padded = -(-k // lanes) * lanes
     stack_step, row_step, k_step = steps_of(a.array)

@@ -34,7 +34,7 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
     the last product is itself a candidate of the rounding; so four times that bounds the outer sum. It
     must exclude overflow: by the largest factors, or else by the longest row and column (Cauchy-Schwarz).
     """
-    fmt, k = rule.format, a.array.shape[-1]
+    fmt, k = rule.format, a.shape[-1]
     if rule.lanes != 1 or rule.alignment_bits is not None or rule.accumulator == EXACT or not fused():
         return None
     if not _is_float(fmt) or rule.rounding_used not in _ROUNDINGS or rule.piece(k) < k:
@@ -55,7 +55,7 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
     if method is None:
         return None
     flush = not inside and fmt.lowest_binade == "normal"
-    shape = _tile_shape(a.array.shape[-2], b.array.shape[-1], deep=flush)
+    shape = _tile_shape(a.shape[-2], b.shape[-1], deep=flush)
     return ChainConfig(method, flush, *shape), scale
 
 

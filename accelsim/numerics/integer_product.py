@@ -6,6 +6,7 @@ result itself between two blocks of k. None of that changes an order of addition
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
@@ -18,9 +19,10 @@ from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.integer_tile import PER_WORD, accumulate_block
-from accelsim.numerics.operand import Matrix, largest_integer, value_table
-from accelsim.numerics.packing import flat_buffer, stack_of, steps_of
+from accelsim.numerics.operand import Matrix, WindowMatrix, largest_integer, value_table
+from accelsim.numerics.packing import flat_buffer, steps_of
 from accelsim.numerics.tile_kernel import TileConfig
+from accelsim.numerics.window_packing import fits_words, pack_window_words
 from accelsim.numerics.word_packing import pack_words, tile_words
 
 _BLOCK_WORDS = 256  # of k; times the columns of a panel they fill a first-level cache
@@ -54,7 +56,8 @@ def multiply_integers(
 ) -> bool:
     """Multiply codes into ``out`` (C-contiguous, whatever it holds); false if the accumulator would have
     overflowed (``out`` is then void)."""
-    (*_, m, k), stack, n = a.array.shape, stack_of(a.array), out.shape[-1]
+    (*_, m, k), n = a.shape, out.shape[-1]
+    stack = math.prod(a.shape[:-2])
     cut, compiled = _prepared(rule, tile, m, k, get_num_threads())
     words, per_group, _, block, rows = cut
     offset = int(largest_integer(a.format)) if tile.corrected else 0
@@ -62,11 +65,15 @@ def multiply_integers(
     tiles = np.empty((stack, blocks, -(-m // tile.rows), tile_words(block, tile.rows)), np.int32)
     panels = np.empty(stack * count * words * tile.cols, np.int32)
     start = np.empty(stack * count * groups * tile.cols if offset else 1, np.int32)
-    pack_words(
-        flat_buffer(a.array), steps_of(a.array), _integers(a.format, tile.carrier, offset),
+    table = _integers(a.format, tile.carrier, offset)
+    others = (
         flat_buffer(b.array), steps_of(b.array), _integers(b.format, tile.carrier, 0),
         (stack, m, k, n), (words, per_group, block), (tile.rows, tile.cols), offset, tiles, panels, start,
     )  # fmt: skip
+    if isinstance(a, WindowMatrix) and fits_words(a.windows, table):
+        pack_window_words(a.windows, table, *others)
+    else:
+        pack_words(flat_buffer(a.array), steps_of(a.array), table, *others)
     unit = a.format.unit * b.format.unit
     peaks = np.zeros(stack * -(-m // rows) * tile.width, np.float32)
     _blocked_kernel(*compiled)(tiles, panels, start, cut, np.float32(unit), peaks, out.reshape(stack, m, n))

@@ -13,6 +13,7 @@ from accelsim.numerics.code_kernels import look_up, look_up_nibbles, used_codes
 from accelsim.numerics.formats import NumberFormat
 from accelsim.numerics.packing import flat_buffer, in_buffer_order
 from accelsim.numerics.quantise import largest_magnitude
+from accelsim.numerics.window_operand import Windows
 
 _NIBBLE = 16  # codes of 4 bits
 
@@ -28,6 +29,21 @@ class Matrix:
     array: NDArray[Any]
     format: NumberFormat
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns) or (stack, rows, columns)."""
+        return self.array.shape
+
+    @property
+    def coded(self) -> bool:
+        """Whether these are codes."""
+        return self.array.dtype == np.uint8
+
+    def piece(self, first: int, last: int, *, of_columns: bool) -> Matrix:
+        """Columns ``first`` to ``last``, or rows."""
+        part = self.array[..., first:last] if of_columns else self.array[..., first:last, :]
+        return Matrix(part, self.format)
+
     def values(self) -> NDArray[np.float32]:
         """The operand's values, float32, the same shape."""
         return self.array if self.array.dtype == np.float32 else self.decoded(value_table(self.format))
@@ -41,9 +57,9 @@ class Matrix:
 
     def largest(self, *, held: bool = False) -> float:
         """A bound of the magnitudes, inf or NaN if there is one; the largest itself where ``held``."""
-        if self.array.size == 0:
+        if 0 in self.shape:
             return 0.0
-        if self.array.dtype == np.float32:
+        if not self.coded:
             return largest_magnitude(flat_buffer(self.array))
         if not held and not self.format.has_nan:
             return _largest_value(self.format)
@@ -54,6 +70,41 @@ class Matrix:
     def transposed(self) -> Matrix:
         """The same operand with rows and columns exchanged (a view)."""
         return Matrix(self.array.swapaxes(-1, -2), self.format)
+
+
+class WindowMatrix(Matrix):
+    """Windows of images, whose matrix is made when its elements are asked for."""
+
+    windows: Windows
+
+    def __init__(self, windows: Windows, fmt: NumberFormat) -> None:
+        object.__setattr__(self, "windows", windows)
+        object.__setattr__(self, "format", fmt)
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The matrix, made now."""
+        return self.windows.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns)."""
+        return self.windows.shape
+
+    @property
+    def coded(self) -> bool:
+        """Whether these are codes."""
+        return self.windows.images.dtype == np.uint8
+
+    def piece(self, first: int, last: int, *, of_columns: bool) -> Matrix:
+        """Columns ``first`` to ``last``, or rows."""
+        if of_columns == self.windows.transposed:
+            return WindowMatrix(self.windows.part(first, last), self.format)
+        return super().piece(first, last, of_columns=of_columns)
+
+    def transposed(self) -> Matrix:
+        """Rows and columns exchanged."""
+        return WindowMatrix(self.windows.turned(), self.format)
 
 
 @cache

@@ -35,8 +35,8 @@ def choose_tile(rule: Accumulation, a: Matrix, b: Matrix) -> TileConfig | None:
     Where that bound does not exclude overflow, the tile watches its sums, and an overflow seen
     sends the product to the general kernel.
     """
-    coded = a.array.dtype == np.uint8 and b.array.dtype == np.uint8
-    (m, k), n = a.array.shape[-2:], b.array.shape[-1]
+    coded = a.coded and b.coded
+    (m, k), n = a.shape[-2:], b.shape[-1]
     # values of an operand's own have a largest one of their own: nothing to remember
     choose = _tile_for if coded else _tile_for.__wrapped__
     return choose(rule, a.format, b.format, a.largest(), b.largest(), coded, m, k, n)

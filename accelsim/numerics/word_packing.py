@@ -14,28 +14,15 @@ from numba.extending import register_jitable
 
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.nibbles import translate
+from accelsim.numerics.word_joining import join_lines
+
+_SHORT = 128  # elements of a line
 
 
 @register_jitable
 def tile_words(block: int, height: int) -> int:
     """From one tile of a block of words to the next: not all in the same sets of a cache."""
     return block * height + 16
-
-
-@register_jitable
-def _join(lines: Any, count: int, words: Any) -> None:
-    """words[j] = the elements j of all lines, the first lowest; 4 lines of bytes or 2 of 16 bits."""
-    first, second = lines[:count], lines[count : 2 * count]
-    if lines.itemsize == 1:
-        third, fourth = lines[2 * count : 3 * count], lines[3 * count : 4 * count]
-        for j in range(count):
-            low = np.uint32(first[j]) | np.uint32(second[j]) << np.uint32(8)
-            high = np.uint32(third[j]) | np.uint32(fourth[j]) << np.uint32(8)
-            words[j] = np.int32(np.uint32(low | high << np.uint32(16)))
-    else:
-        for j in range(count):
-            word = np.uint32(first[j]) & np.uint32(0xFFFF) | np.uint32(second[j]) << np.uint32(16)
-            words[j] = np.int32(np.uint32(word))
 
 
 @register_jitable
@@ -69,25 +56,38 @@ def _pack_rows(
     panels (panels, words, cols) int32, start (panels, groups, cols) int32, both flat from the matrix on.
     """
     side, length = 4 // table.itemsize, -(-n // cols) * cols
-    lines, joined, sums = (
-        np.zeros(side * length, table.dtype),
-        np.empty(length, np.int32),
-        np.zeros(length, np.int32),
-    )
+    # short lines without gaps are looked up together
+    batch = last - first if row_step == n and n == length and n < _SHORT else 1
+    lines, sums = np.zeros(batch * side * length, table.dtype), np.zeros(length, np.int32)
+    at = np.zeros(4, np.int64)
     for word in range(first, last):
+        if (word - first) % batch == 0:
+            _look_up_rows(b, corner, row_step, k, n, table, word * side, batch * side, length, lines)
+        begin = (word - first) % batch * side * length
         for i in range(side):
-            row = word * side + i
-            if row < k:
-                translate(b, corner + row * row_step, n, table, lines, i * length)
-            else:
-                lines[i * length : i * length + n] = 0
-        _join(lines, length, joined)
-        _share_out(joined, cols, words * cols, word * cols, panels)
+            at[i] = begin + i * length
+        for p in range(length // cols):
+            join_lines(lines, at, p * cols, cols, panels, (p * words + word) * cols)
         if offset:
-            _subtract(lines, length, offset, sums)
+            _subtract(lines[begin:], length, offset, sums)
             if (word + 1) % per_group == 0 or word + 1 == last:
                 _share_out(sums, cols, groups * cols, word // per_group * cols, start)
                 sums[:] = 0
+
+
+@register_jitable
+def _look_up_rows(
+    b: Any, corner: int, row_step: int, k: int, n: int, table: Any, first: int, count: int, length: int,
+    lines: Any,
+) -> None:  # fmt: skip
+    """``count`` rows from ``first`` on, each ``length`` elements from the last; zeros beyond k."""
+    inside = max(0, min(count, k - first))
+    if row_step == n and n == length:
+        translate(b, corner + first * row_step, inside * n, table, lines, 0)
+    else:
+        for i in range(inside):
+            translate(b, corner + (first + i) * row_step, n, table, lines, i * length)
+    lines[inside * length : count * length] = 0
 
 
 @register_jitable
@@ -124,28 +124,29 @@ def _pack_tiles(
     if row_step == 1:  # a transposed operand: neighbours in memory are rows
         length = tiles * height
         lines, joined = np.empty(side * length, table.dtype), np.empty(length, np.int32)
+        at = np.arange(4) * length
         for word in range(count):
             for i in range(side):
                 line = (first + word) * side + i
                 if line < k:
                     translate(a, corner + line * col_step, rows, table, lines, i * length)
-            _join(lines, length, joined)
+            join_lines(lines, at, 0, length, joined, 0)
             for row in range(rows, length):
                 joined[row] = joined[rows - 1]
-            _deal(joined, tiles, height, apart, packed[word * height :])
+            deal_words(joined, tiles, height, apart, packed[word * height :])
         return
     begin, end = first * side, min(last * side, k)
-    lines = np.empty(height * count * side, table.dtype)
+    lines, at = np.empty(height * count * side, table.dtype), np.arange(height) * count
     joined = lines.view(np.int32)
     for t in range(tiles):
         for r in range(height):
             row = min(t * height + r, rows - 1)
             translate(a, corner + row * row_step + begin, end - begin, table, lines, r * count * side)
-        _side_by_side(joined, count, height, packed[t * apart :])
+        side_by_side(joined, at, 0, count, height, packed[t * apart :])
 
 
 @register_jitable
-def _deal(words: Any, tiles: int, height: int, apart: int, packed: Any) -> None:
+def deal_words(words: Any, tiles: int, height: int, apart: int, packed: Any) -> None:
     """``height`` words to each tile."""
     if height == 4:  # written out, so that they move together
         for t in range(tiles):
@@ -155,31 +156,61 @@ def _deal(words: Any, tiles: int, height: int, apart: int, packed: Any) -> None:
             target[2] = source[2]
             target[3] = source[3]
         return
+    if height == 8:
+        for t in range(tiles):
+            source, target = words[t * 8 : t * 8 + 8], packed[t * apart : t * apart + 8]
+            target[0] = source[0]
+            target[1] = source[1]
+            target[2] = source[2]
+            target[3] = source[3]
+            target[4] = source[4]
+            target[5] = source[5]
+            target[6] = source[6]
+            target[7] = source[7]
+        return
     for t in range(tiles):
         for r in range(height):
             packed[t * apart + r] = words[t * height + r]
 
 
 @register_jitable
-def _side_by_side(lines: Any, count: int, height: int, target: Any) -> None:
-    """target[word * height + r] = lines[r * count + word]."""
+def side_by_side(lines: Any, at: Any, shift: int, count: int, height: int, target: Any) -> None:
+    """target[word * height + r] = lines[at[r] + shift + word]."""
     if height == 4:
-        first, second = lines[:count], lines[count : 2 * count]
-        third, fourth = lines[2 * count : 3 * count], lines[3 * count : 4 * count]
+        first, second = at[0] + shift, at[1] + shift
+        third, fourth = at[2] + shift, at[3] + shift
+        a, b = lines[first : first + count], lines[second : second + count]
+        c, d = lines[third : third + count], lines[fourth : fourth + count]
         for word in range(count):
-            target[4 * word] = first[word]
-            target[4 * word + 1] = second[word]
-            target[4 * word + 2] = third[word]
-            target[4 * word + 3] = fourth[word]
+            target[4 * word] = a[word]
+            target[4 * word + 1] = b[word]
+            target[4 * word + 2] = c[word]
+            target[4 * word + 3] = d[word]
+        return
+    if height == 8:
+        fifth, sixth, seventh, eighth = at[4] + shift, at[5] + shift, at[6] + shift, at[7] + shift
+        a, b = lines[at[0] + shift :], lines[at[1] + shift :]
+        c, d = lines[at[2] + shift :], lines[at[3] + shift :]
+        e, f = lines[fifth : fifth + count], lines[sixth : sixth + count]
+        g, h = lines[seventh : seventh + count], lines[eighth : eighth + count]
+        for word in range(count):
+            target[8 * word] = a[word]
+            target[8 * word + 1] = b[word]
+            target[8 * word + 2] = c[word]
+            target[8 * word + 3] = d[word]
+            target[8 * word + 4] = e[word]
+            target[8 * word + 5] = f[word]
+            target[8 * word + 6] = g[word]
+            target[8 * word + 7] = h[word]
         return
     for r in range(height):
-        line = lines[r * count : (r + 1) * count]
+        line = lines[at[r] + shift : at[r] + shift + count]
         for word in range(count):
             target[word * height + r] = line[word]
 
 
 @register_jitable
-def _tiles_together(height: int) -> int:
+def tiles_together(height: int) -> int:
     """Tiles that are packed in one go: 256 rows or so."""
     return -(-256 // height)
 
@@ -194,11 +225,11 @@ def _words_together(per_group: int) -> int:
 def _pack_a_piece(
     piece: int, a: Any, steps: Any, table: Any, shape: Any, cut: Any, tile: Any, tiles: Any
 ) -> None:
-    """One block of words of `_tiles_together` tiles."""
+    """One block of words of `tiles_together` tiles."""
     _, m, k, _ = shape
     words, _, block = cut
     height = tile[0]
-    blocks, row_tiles, together = -(-words // block), -(-m // height), _tiles_together(height)
+    blocks, row_tiles, together = -(-words // block), -(-m // height), tiles_together(height)
     pieces, apart = -(-row_tiles // together), tile_words(block, height)
     matrix, rest = piece // (blocks * pieces), piece % (blocks * pieces)
     part, top = rest // pieces, rest % pieces * together
@@ -210,7 +241,7 @@ def _pack_a_piece(
 
 
 @kernel()
-def _pack_b_piece(
+def pack_b_piece(
     piece: int, b: Any, steps: Any, table: Any, shape: Any, cut: Any, cols: int, offset: int, panels: Any,
     start: Any,
 ) -> None:  # fmt: skip
@@ -235,6 +266,12 @@ def _pack_b_piece(
         )  # fmt: skip
 
 
+@register_jitable
+def b_pieces_of(steps: Any, n: int, words: int, per_group: int, cols: int) -> int:
+    """Into how many pieces `pack_b_piece` cuts one matrix."""
+    return -(-words // _words_together(per_group)) if steps[2] == 1 else -(-n // cols)
+
+
 @kernel(parallel=True)
 def pack_words(
     a: Any, a_steps: Any, a_table: Any, b: Any, b_steps: Any, b_table: Any, shape: Any, cut: Any, tile: Any,
@@ -253,13 +290,13 @@ def pack_words(
     """
     stack, m, _, n = shape
     words, per_group, block = cut
-    a_pieces = -(-words // block) * -(-m // (_tiles_together(tile[0]) * tile[0]))
-    b_pieces = -(-words // _words_together(per_group)) if b_steps[2] == 1 else -(-n // tile[1])
+    a_pieces = -(-words // block) * -(-m // (tiles_together(tile[0]) * tile[0]))
+    b_pieces = b_pieces_of(b_steps, n, words, per_group, tile[1])
     flat = tiles.reshape(-1)
     for piece in prange(stack * (a_pieces + b_pieces)):
         if piece < stack * a_pieces:
             _pack_a_piece(piece, a, a_steps, a_table, shape, cut, tile, flat)
         else:
-            _pack_b_piece(
+            pack_b_piece(
                 piece - stack * a_pieces, b, b_steps, b_table, shape, cut, tile[1], offset, panels, start
             )

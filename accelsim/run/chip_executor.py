@@ -278,8 +278,8 @@ class ChipExecutor:
         if plan is None:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
-        products = len(a.array) if a.array.ndim == 3 else 1
-        if a.array.ndim == 3 and (at_edge or "stochastic" in plan.rounding):
+        products = a.shape[0] if len(a.shape) == 3 else 1
+        if len(a.shape) == 3 and (at_edge or "stochastic" in plan.rounding):
             # each of the products draws its own random bits
             pairs = zip(a.array, b.array, strict=True)
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
