@@ -1,6 +1,6 @@
 """A chip: geometry, formats, clock, memories, energies and areas, read from YAML and checked at birth."""
 
-from accelsim.chip.loading import load_chip
+from accelsim.chip.loading import chip_of, load_chip
 from accelsim.chip.memories import Banks, Dram, Interconnect, OperandBuffer, Ports, Ring, Scratchpad
 from accelsim.chip.operating import operating_at, with_stated_zeros
 from accelsim.chip.quantity import Evidence, PositiveQuantity, Quantity
@@ -36,6 +36,7 @@ __all__ = [
     "Scratchpad",
     "System",
     "VectorUnit",
+    "chip_of",
     "load_chip",
     "operating_at",
     "with_stated_zeros",

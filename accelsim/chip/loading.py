@@ -35,7 +35,11 @@ def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_I
     Raises `InputError` with file, line, column, key, the value given and what is allowed, for the
     first mistake in the file. A `Chip` that comes back is complete and needs no further check.
     """
-    document = changed(read_yaml(find_resource("arch_configs", name_or_path)), changes)
+    return chip_of(changed(read_yaml(find_resource("arch_configs", name_or_path)), changes))
+
+
+def chip_of(document: YamlDocument) -> Chip:
+    """The chip of a file that has been read. Raises `InputError` as `load_chip` does."""
     chip = _with_recipe_beside(parse(Chip, document), document)
     _check_name(chip, document)
     _check_dataflows(chip, document)

@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": ("compare", "Train a workload on two chips, bit for bit, and compare them."),
     "run": ("run", "Train a workload on one chip, bit for bit."),
     "estimate": ("estimate", "Cycles, energy and memory of one chip, without computing values."),
+    "sweep": ("sweep", "Estimates of many versions of a chip, and the best."),
     "map": ("map", "How a workload's GEMMs run on a chip, as loop nests."),
     "gemm": ("gemm", "Multiply A (M x K) by B (K x N) on CHIP, bit for bit."),
     "probe": ("probe", "Training steps of any network, held against float32."),

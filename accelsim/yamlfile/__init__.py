@@ -1,6 +1,6 @@
 """YAML files as checked objects: every mistake is one line that names file, line, column and key."""
 
-from accelsim.yamlfile.changing import Change, change_of, changed, one_line
+from accelsim.yamlfile.changing import Change, change_of, changed, one_line, with_values
 from accelsim.yamlfile.parsing import parse
 from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml, read_yaml_list
 from accelsim.yamlfile.units import split_unit
@@ -18,4 +18,5 @@ __all__ = [
     "read_yaml",
     "read_yaml_list",
     "split_unit",
+    "with_values",
 ]

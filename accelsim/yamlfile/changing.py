@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +48,19 @@ def changed(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocume
         text = document.text[: node.start_mark.index] + one_line(value) + document.text[node.end_mark.index :]
         document = document_of(document.path, text)
     return document
+
+
+def with_values(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocument:
+    """`changed` without a new text: the data alone say something else. For keys that `changed` has taken."""
+    paths = {key_text(path): path for path in document.positions if path}
+    data: Any = deepcopy(document.data)
+    for key, value in changes.items():
+        *parents, last = paths[key]
+        part = data
+        for name in parents:
+            part = part[name]
+        part[last] = value
+    return replace(document, data=data)
 
 
 def _node(document: YamlDocument, path: KeyPath) -> yaml.Node:
