@@ -58,6 +58,8 @@ OBLONG = [
     Conv2d(channels=2, kernel=3, stride=2, dilation=2, padding=2),
     Conv2d(channels=4, kernel=(3, 2), stride=(4, 2), dilation=(2, 1), groups=2, padding=3),
     Conv2d(channels=4, kernel=(1, 5), stride=(1, 2), groups=4, bias=True),
+    Conv2d(channels=4, kernel=3, dilation=2, groups=4),
+    Conv2d(channels=4, kernel=(5, 3), dilation=(1, 3), groups=2),
 ]
 
 

@@ -155,8 +155,12 @@ def _reached_one_by_one(axis: Axis) -> NDArray[np.int64]:
     """The same where a run of windows may leave out inputs between its taps."""
     reached = np.zeros((axis.positions, axis.positions), np.int64)
     for first in range(axis.positions):
+        met: set[int] = set()
         for last in range(first, axis.positions):
-            reached[first, last] = axis.reached(first, last - first + 1)
+            begin = axis.first + last * axis.stride
+            taps = range(begin, begin + axis.span, axis.dilation)
+            met.update(place for place in taps if 0 <= place < axis.extent)
+            reached[first, last] = len(met)
     return reached
 
 
