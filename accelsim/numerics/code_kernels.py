@@ -65,8 +65,9 @@ def _nearest_floats(*, ties_to_even: bool) -> Any:
             magnitude: Any = min(whole, top)
             # the distance from rung 0 in the bits of a float32, which are nearly a logarithm
             place = _I(magnitude - offset)
-            carry = _I(half + _I(_I(place >> drop) & odd_bit))
-            steep = _I(_I(place + carry) >> drop)
+            # the mask tells the compiler that 32 bits are enough to shift in
+            carry = _I(half + _I(_I(place >> (drop & 31)) & odd_bit))
+            steep = _I(_I(place + carry) >> (drop & 31))
             size = np.int32(magnitude).view(np.float32)
             small = _equal_steps_even(size, even) if ties_to_even else _equal_steps(size, even)
             code = small if magnitude < small_below else steep
