@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from thread_counts import with_one_and_two
 
 from accelsim.errors import InputError
 from accelsim.numerics import code_kernels, conversion, quantise
+from accelsim.numerics.code_layouts import drawn_layout
 from accelsim.numerics.formats import NumberFormat, format_names, number_format
 from accelsim.numerics.ladder import ladder_of
 from accelsim.numerics.random_bits import random_words
@@ -202,3 +204,24 @@ def test_short_tables_are_looked_up_by_whole_vectors(entries: int, dtype: Any) -
     found = np.empty(codes.size, dtype)
     code_kernels.look_up_nibbles(codes, table, found)
     np.testing.assert_array_equal(found, table[codes])
+
+
+def test_draws_in_blocks() -> None:
+    """Sizes about a block of draws, one thread and two: kernels in 32 bits and in 64 give the same codes."""
+    for name, wide in itertools.product(("int4", "fp4_r4_odd", "fp8_e4m3fn"), (1023, 1024, 1025, 3000)):
+        fmt = number_format(name)
+        layout = drawn_layout(fmt, fmt.overflow)
+        assert layout is not None
+        assert layout.single_places is not None
+        values = np.random.default_rng(wide).normal(0, 2, wide).astype(np.float32)
+        one, two = with_one_and_two(lambda: fast(fmt, values, "stochastic", fmt.overflow, 7))  # noqa: B023
+        np.testing.assert_array_equal(one, two)
+        exact = values.astype(np.float64)
+        np.testing.assert_array_equal(one, fast(fmt, exact, "stochastic", fmt.overflow, 7))
+
+
+def test_formats_that_single_precision_cannot_scale() -> None:
+    """bf16's steps near zero have no reciprocal in float32, so its draws stay in 64 bits."""
+    layout = drawn_layout(number_format("bf16"), "infinity")
+    assert layout is not None
+    assert layout.single_places is None

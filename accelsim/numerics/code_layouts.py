@@ -42,12 +42,14 @@ class Layout:
     code. `drawn_powers`: the ends, the exponent field of the smallest power, log2 of log2 of the radix.
     Places: that after the largest value.
 
-    The ends: the largest code, what is above it, NaN, the sign bit.
+    The ends: the largest code, what is above it, NaN, the sign bit. Single places: for kernels of
+    `drawn_kernels`, where they compute the same from float32.
     """
 
     kernel: str
     fields: I64
     places: NDArray[Any]
+    single_places: I64 | None = None
 
 
 @cache
@@ -75,17 +77,32 @@ def drawn_layout(fmt: NumberFormat, overflow: str) -> Layout | None:
         return None
     top = np.array([_top(fmt)])
     if _is_whole(fmt):
-        return Layout("drawn_integers", _integer_fields(fmt), top)
+        fields = _integer_fields(fmt)
+        return Layout("drawn_integers", fields, top, _single_places(fmt, int(fields[3]), 0))
     ends = _ends(fmt, overflow)
     if fmt.fraction_bits == 0:
-        fields = [*ends, _DOUBLE_BIAS + binade_power(fmt, 1), _log2_binades(fmt)]
-        return Layout("drawn_powers", np.array(fields, np.int64), top)
+        lowest = _DOUBLE_BIAS + binade_power(fmt, 1)
+        fields = np.array([*ends, lowest, _log2_binades(fmt)], np.int64)
+        return Layout("drawn_powers", fields, top, _single_places(fmt, lowest, 0))
     if fmt.lowest_binade == "zero":
         return None
     normal = fmt.lowest_binade == "normal"
     lowest = _DOUBLE_BIAS + binade_power(fmt, 0 if normal else 1)
-    fields = [*ends, fmt.fraction_bits, lowest, -(1 << fmt.fraction_bits) if normal else 0]
-    return Layout("drawn_floats", np.array(fields, np.int64), top)
+    offset = -(1 << fmt.fraction_bits) if normal else 0
+    fields = np.array([*ends, fmt.fraction_bits, lowest, offset], np.int64)
+    return Layout("drawn_floats", fields, top, _single_places(fmt, lowest, fmt.fraction_bits))
+
+
+def _single_places(fmt: NumberFormat, lowest: int, fraction_bits: int) -> I64 | None:
+    """Bits of the place above the range and of ``2**fraction_bits`` over the power whose field is ``lowest``.
+
+    None where either, or that power, is no normal single.
+    """
+    power = lowest - _DOUBLE_BIAS
+    if not (power >= -126 and -126 <= fraction_bits - power <= 127 and _top(fmt) < 2.0**128):
+        return None
+    reciprocal = math.ldexp(1.0, fraction_bits - power)
+    return np.array([_single_bits(_top(fmt)), _single_bits(reciprocal)], np.int64)
 
 
 def _is_plain(fmt: NumberFormat, overflow: str) -> bool:

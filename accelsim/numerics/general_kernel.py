@@ -108,7 +108,12 @@ def _lowest_exponent(fmt: AccumulatorFormat) -> int:
 @kernel()
 def word_at(key: Any, index: Any) -> Any:
     """Word ``index`` (uint64) of a stream: what `random_bits.random_words` gives."""
-    word = key + _GOLDEN * (index + np.uint64(1))
+    return word_of(key + _GOLDEN * (index + np.uint64(1)))
+
+
+@kernel()
+def word_of(word: Any) -> Any:
+    """The word that stands for a place in a stream, which is one step of `_GOLDEN` after the one before."""
     word = (word ^ (word >> np.uint64(30))) * _FIRST_FACTOR
     word = (word ^ (word >> np.uint64(27))) * _SECOND_FACTOR
     return word ^ (word >> np.uint64(31))

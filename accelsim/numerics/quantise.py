@@ -13,9 +13,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from accelsim.numerics import code_kernels, conversion
+from accelsim.numerics import code_kernels, conversion, drawn_kernels
 from accelsim.numerics.block_sums import BLOCKS, moments_of_blocks
-from accelsim.numerics.code_layouts import drawn_layout, nearest_layout
+from accelsim.numerics.code_layouts import Layout, drawn_layout, nearest_layout
 from accelsim.numerics.compiled import kernel
 from accelsim.numerics.formats import NumberFormat, number_format
 
@@ -61,10 +61,9 @@ def fast_codes(
     if not drawn and not fmt.has_nan and _holds_nan(flat):
         conversion.refuse_nan(fmt.name)
     codes = np.empty(flat.size, fmt.code_dtype)
-    run = getattr(code_kernels, layout.kernel)
     if drawn:
         stream = np.uint64(conversion.checked_key(fmt.name, key, first)), np.uint64(first)
-        nans = run(flat, layout.fields, layout.places[0], *stream, codes)
+        nans = _draw(layout, flat, stream, codes)
         if nans and not fmt.has_nan:
             conversion.refuse_nan(fmt.name)
         if fmt.lowest_binade == "normal" and layout.kernel == "drawn_floats":
@@ -74,8 +73,16 @@ def fast_codes(
         singles = np.empty(flat.size, np.float32)
         code_kernels.odd_singles(flat, singles)
         flat = singles
-    run(flat, layout.fields, layout.places, codes)
+    getattr(code_kernels, layout.kernel)(flat, layout.fields, layout.places, codes)
     return codes.reshape(values.shape)
+
+
+def _draw(layout: Layout, values: NDArray[Any], stream: tuple[Any, Any], codes: NDArray[Any]) -> Any:
+    """Stochastic rounding by the faster kernel that is right; how many were NaN."""
+    if values.dtype == np.float32 and layout.single_places is not None:
+        run = getattr(drawn_kernels, f"{layout.kernel}_32")
+        return run(values, layout.fields, layout.single_places, *stream, codes)
+    return getattr(code_kernels, layout.kernel)(values, layout.fields, layout.places[0], *stream, codes)
 
 
 def _holds_nan(values: NDArray[Any]) -> bool:
