@@ -20,7 +20,8 @@ from accelsim.chip import Chip, load_chip
 from accelsim.cost import chip_area, count_gemm, price_layer
 from accelsim.errors import InputError
 from accelsim.mapping import Plan, plan_gemm
-from accelsim.mapping.partition import count_plan, partitions
+from accelsim.mapping.partition import array_shape, count_plan, least_direct, partitions
+from accelsim.mapping.passes import Share
 from accelsim.mapping.plan import Patches, Splits
 from accelsim.mapping.search import Restriction
 from accelsim.network import Conv2d, Site
@@ -126,6 +127,29 @@ def test_counts_are_those_of_the_walk(name: str) -> None:
             assert found.b_shared_reads == counts.b_shared_reads
             fetched = found.patch_shared_reads if plan.multicast else found.patch_reads
             assert fetched == counts.patch_reads
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_no_direct_mapping_counts_less_than_the_least(name: str) -> None:
+    """Count by count, in every phase, on random plans: what a search bounds all direct mappings by."""
+    source = Random(name)
+    for gemm in products(name):
+        for plan in plans(gemm, source, 40):
+            counts = count_plan(plan)
+            by_elements = count_plan(replace(plan, patches=None))
+            whole = Share(gemm.m, gemm.k, gemm.n, gemm.groups)
+            given = by_elements, whole, plan.dataflow, array_shape(plan), sliding_of(gemm)
+            least = least_direct(*given)
+            assert least.array_cycles <= counts.array_cycles
+            for key in COSTLY:
+                assert getattr(least, key) <= getattr(counts, key), key
+
+
+COSTLY = (
+    "a_buffer_reads", "b_buffer_reads", "psum_writes", "psum_reads", "link_sums", "b_shared_reads",
+    "patch_reads",
+)  # fmt: skip
+"""Counts that cost traffic or energy; of A, the inputs fetched stand for what arrays share."""
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)

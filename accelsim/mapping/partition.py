@@ -22,6 +22,7 @@ from accelsim.mapping.merging import Link, merge_cycles
 from accelsim.mapping.passes import DATAFLOWS, ArrayCounts, ArrayShape, Share, ceil_div, tiled_cycles
 from accelsim.mapping.plan import Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowMapping
+from accelsim.operations import Sliding
 
 
 @cache
@@ -125,6 +126,27 @@ def count_direct(
         b_buffer_reads=whole.groups * whole.k * whole.n * blocks,
         b_shared_reads=whole.groups * whole.k * whole.n * max(each.blocks(row_unit) for each, _ in pieces),
         patch_reads=whole.groups * fetched * together,
+    )
+
+
+def least_direct(
+    by_elements: ArrayCounts, whole: Share, dataflow: Dataflow, array: ArrayShape, sliding: Sliding
+) -> ArrayCounts:
+    """Counts that no direct mapping of a dataflow and its pieces undercuts, from those by im2col.
+
+    Its tiles cut passes, so no array is done sooner; every input that a window meets is fetched at least
+    once, and every block of rows needs B.
+    """
+    if not whole.macs:
+        return by_elements
+    row_unit, _ = _block_units(dataflow, array)
+    blocks = ceil_div(whole.m, row_unit) if row_unit else 1
+    down, across = sliding.down, sliding.across
+    image = down.reached(0, down.positions) * across.reached(0, across.positions) * sliding.channels
+    return replace(
+        by_elements,
+        b_buffer_reads=min(by_elements.b_buffer_reads, whole.groups * whole.k * whole.n * blocks),
+        patch_reads=whole.groups * sliding.samples * image,
     )
 
 

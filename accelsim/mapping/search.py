@@ -18,15 +18,17 @@ their product, then cycles. Then the fewest array cycles win, then the order of 
 dataflows, then the least cut K, groups, N. Costs are those of `accelsim.mapping.appraisal`.
 
 The search is exact. A choice of dataflow and pieces is first appraised with each operand loaded once,
-which no tile beats; choices are opened in that order, and the first whose bound is not below the best
-cost found ends the search. All counts are closed forms in integers, so the plan is the same everywhere.
+which no tile beats, and all direct mappings of one together with each input fetched once; choices are
+opened in that order, and the first whose bound is not below the best cost found ends the search. All counts
+are closed forms in integers, so the plan is the same everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from typing import Literal
 
 from accelsim.chip import Chip, Mode
@@ -35,7 +37,7 @@ from accelsim.mapping.appraisal import Appraisal, Appraiser
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.direct import candidates
 from accelsim.mapping.merging import Link
-from accelsim.mapping.partition import count_chip, count_direct, partitions
+from accelsim.mapping.partition import count_chip, count_direct, least_direct, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowChoice
@@ -45,6 +47,9 @@ from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
 Objective = Literal["latency", "energy", "edp"]
+_MOST_PATCHES = 1 << 12
+"""More than the direct mappings of one dataflow and its pieces."""
+
 OBJECTIVES: tuple[Objective, ...] = ("latency", "energy", "edp")
 
 Cost = tuple[int, int, int, int]
@@ -60,7 +65,11 @@ class Choice:
     array: ArrayShape
     counts: ArrayCounts
     first_bytes: int
+    by_elements: ArrayCounts
+    """What it would count by im2col."""
     patches: Patches | None = None
+    stands_for_all: bool = False
+    """Whether it stands for all direct mappings of its dataflow and pieces: none counts less."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +115,23 @@ def _best(
     gemm: Gemm, chip: Chip, appraiser: Appraiser, objective: Objective, only: Restriction
 ) -> tuple[Choice, Tile] | None:
     """The cheapest choice that has a tile, by bounds."""
-    bounded = []
-    for place, choice in enumerate(_choices(gemm, chip, appraiser, only)):
+    open_choices: list[tuple[Cost, Choice]] = []
+
+    def add(place: int, choice: Choice) -> None:
         bound = appraiser.appraise(choice.counts, (1, 1), choice.first_bytes)
-        bounded.append((_cost(bound, objective, place), choice))
+        heappush(open_choices, (_cost(bound, objective, place), choice))
+
+    for index, choice in enumerate(_choices(gemm, chip, appraiser, only)):
+        add(index * _MOST_PATCHES, choice)
     best: tuple[Cost, Choice, Tile] | None = None
-    for bound_cost, choice in sorted(bounded, key=lambda item: item[0]):
+    while open_choices:
+        bound_cost, choice = heappop(open_choices)
         if best is not None and bound_cost >= best[0]:
             break
+        if choice.stands_for_all:
+            for index, patches in enumerate(candidates(gemm, chip, choice.array.chunk, choice.splits.k), 1):
+                add(bound_cost[-1] + index, _direct(gemm, chip, choice, patches, appraiser.sum_bits))
+            continue
         tile = _tile(gemm, chip, choice, appraiser.sum_bits, only.tile)
         if tile is None:
             continue
@@ -122,6 +140,14 @@ def _best(
         if best is None or cost < best[0]:
             best = cost, choice, tile
     return best and best[1:]
+
+
+def _direct(gemm: Gemm, chip: Chip, choice: Choice, patches: Patches, sum_bits: int) -> Choice:
+    """The same dataflow and pieces by a direct mapping."""
+    given = choice.by_elements, Share(gemm.m, gemm.k, gemm.n, gemm.groups), choice.dataflow, choice.splits
+    link, multicast = link_of(chip, sum_bits), chip.scratchpad.multicast
+    counts = count_direct(*given, choice.array, link, patches, multicast=multicast)
+    return replace(choice, counts=counts, patches=patches, stands_for_all=False)
 
 
 def _tile(gemm: Gemm, chip: Chip, choice: Choice, sum_bits: int, wanted: Tile | None) -> Tile | None:
@@ -150,19 +176,25 @@ def _choices(gemm: Gemm, chip: Chip, appraiser: Appraiser, only: Restriction) ->
     link = link_of(chip, appraiser.sum_bits)
     ways = (only.splits,) if only.splits else partitions(chip.workers, split_k=chip.ring is not None)
     dataflows = (only.dataflow,) if only.dataflow else chip.array.dataflows
+    either = chip.array.convolution == "either" and only.convolution is None
     for dataflow in (name for name in dataflows if name != "row_stationary"):
         for splits in ways:
             array = array_of(chip, dataflow, appraiser.lanes, gemm.k, splits)
             shape = array.rows, array.output_cols, array.chunk
             first = first_bytes(gemm, chip, dataflow, splits, shape) if gemm.macs else 0
-            given = whole, dataflow, splits, array, link
-            by_elements = count_chip(*given)
+            by_elements = count_chip(whole, dataflow, splits, array, link)
+            choice = Choice(dataflow, splits, array, by_elements, first, by_elements)
+            if either:
+                yield choice
+                if gemm.sliding is not None and gemm.sliding.repeats:
+                    least = least_direct(by_elements, whole, dataflow, array, gemm.sliding)
+                    yield replace(choice, counts=least, stands_for_all=True)
+                continue
             allowed = _allowed_patches(gemm, chip, array, splits, only)
-            if allowed is None or (chip.array.convolution == "either" and only.convolution != "direct"):
-                yield Choice(dataflow, splits, array, by_elements, first)
+            if allowed is None:
+                yield choice
             for patches in allowed or ():
-                counts = count_direct(by_elements, *given, patches, multicast=chip.scratchpad.multicast)
-                yield Choice(dataflow, splits, array, counts, first, patches)
+                yield _direct(gemm, chip, choice, patches, appraiser.sum_bits)
 
 
 def _allowed_patches(
