@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import accelsim
+from accelsim import api
 from accelsim.chip import load_chip
 from accelsim.errors import InputError
 from accelsim.numerics.formats import number_format
@@ -169,7 +170,7 @@ def test_tensors_of_block_formats_have_their_scales() -> None:
 
 
 def test_a_chip_may_store_fixed_point(tmp_path: Path) -> None:
-    """The vector unit's storage is a 16-bit format; another width is refused with what is allowed."""
+    """The vector unit stores 16 bits, or single precision; another width is refused with what is allowed."""
     text = (resource_dir("arch_configs") / "fixed16_training.yaml").read_text(encoding="utf-8")
     path = tmp_path / "own.yaml"
     path.write_text(
@@ -177,9 +178,24 @@ def test_a_chip_may_store_fixed_point(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError) as caught:
         load_chip(path)
-    assert "vector_unit.storage_format: must be one of dlfloat16, fp16, bf16 or fixed16_<IL>_<FL>" in str(
-        caught.value
+    assert (
+        "vector_unit.storage_format: must be one of dlfloat16, fp16, bf16, fp32 or fixed16_<IL>_<FL>"
+        in str(caught.value)
     )
+
+
+def test_tf32_trains_where_single_precision_is_stored(tmp_path: Path) -> None:
+    """A step with TF32 operands is near that of float32; a chip that stores 16 bits is told so."""
+    text = (resource_dir("arch_configs") / "a100.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace("storage_format: fp16", "storage_format: fp32"), encoding="utf-8")
+    found = api.probe(path, "letters_mlp", recipe="tf32", steps=1, batch=8)
+    (step,) = found.steps
+    assert step.loss == pytest.approx(step.float32_loss, rel=1e-2)
+    with pytest.raises(
+        InputError, match="'tf32' stores tensors in fp32, but the vector unit of chip 'a100' wr"
+    ):
+        api.probe("a100", "letters_mlp", recipe="tf32", steps=1, batch=8)
 
 
 def test_tensors_in_fixed_point_round_once() -> None:

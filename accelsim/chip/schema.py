@@ -158,8 +158,10 @@ class OperationEnergy(Part):
 
 
 def _storage_format(name: str) -> str:
-    if name not in ("dlfloat16", "fp16", "bf16") and not re.fullmatch(r"fixed16_\d\d?_\d\d?", name, re.ASCII):
-        raise ValueError(f"must be one of dlfloat16, fp16, bf16 or fixed16_<IL>_<FL>, got {name!r}")
+    if name not in ("dlfloat16", "fp16", "bf16", "fp32") and not re.fullmatch(
+        r"fixed16_\d\d?_\d\d?", name, re.ASCII
+    ):
+        raise ValueError(f"must be one of dlfloat16, fp16, bf16, fp32 or fixed16_<IL>_<FL>, got {name!r}")
     return name
 
 
