@@ -22,6 +22,7 @@ from accelsim.yamlfile import (
     parse,
     position_of,
     read_yaml,
+    with_files_beside,
 )
 
 _AS_IT_IS: Mapping[str, Change] = MappingProxyType({})
@@ -40,7 +41,8 @@ def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_I
 
 def chip_of(document: YamlDocument) -> Chip:
     """The chip of a file that has been read. Raises `InputError` as `load_chip` does."""
-    chip = _with_recipe_beside(parse(Chip, document), document)
+    document = with_files_beside(document)
+    chip = parse(Chip, document)
     _check_name(chip, document)
     _check_dataflows(chip, document)
     _check_adder(chip, document)
@@ -51,14 +53,6 @@ def chip_of(document: YamlDocument) -> Chip:
     _check_scratchpad(chip, document)
     chip._source_text = document.text
     chip._source_name = document.path.name
-    return chip
-
-
-def _with_recipe_beside(chip: Chip, document: YamlDocument) -> Chip:
-    """A recipe that is a relative path counts from the chip's file, if it is there."""
-    beside = document.path.parent / chip.recipe
-    if chip.recipe.endswith((".yaml", ".yml")) and beside.exists():
-        return chip.model_copy(update={"recipe": str(beside)})
     return chip
 
 

@@ -183,7 +183,19 @@ def number_format(name: str | Path | NumberFormat) -> NumberFormat:
         return _FORMATS[name]
     if str(name).endswith((".yaml", ".yml")):
         return load_format(name)
-    return _family_member(str(name))
+    return _own_format(str(name)) or _family_member(str(name))
+
+
+_READ: dict[str, dict[Path, NumberFormat]] = {}
+"""Formats of files that were read, by name: codes carry the name of their format, not its file."""
+
+
+def _own_format(name: str) -> NumberFormat | None:
+    found = _READ.get(name, {})
+    if len(set(found.values())) > 1:
+        files = " and ".join(map(str, found))
+        raise InputError(f"{files} give different formats the name '{name}'; rename all but one")
+    return next(iter(found.values()), None)
 
 
 @cache
@@ -208,9 +220,22 @@ def load_format(path: str | Path) -> NumberFormat:
     ------
     InputError: with file, line, column, key, value and what is allowed, for the first mistake.
     """
+    file = Path(path)
+    try:
+        status = file.stat()
+        own = _read_as_it_is(file, (status.st_mtime_ns, status.st_size))
+    except OSError:
+        own = _read_as_it_is(file, None)
+    _READ.setdefault(own.name, {})[file.absolute()] = own
+    return own
+
+
+@cache
+def _read_as_it_is(file: Path, state: tuple[int, int] | None) -> NumberFormat:
+    """The format of a file in this state of it: every tensor of a run asks."""
     from accelsim.numerics.format_file import read_format
 
-    return read_format(Path(path), taken=lambda name: name in _FORMATS or _is_family_member(name))
+    return read_format(file, taken=lambda name: name in _FORMATS or _is_family_member(name))
 
 
 def _is_family_member(name: str) -> bool:

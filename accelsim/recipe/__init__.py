@@ -9,7 +9,7 @@ from accelsim.recipe.faults import recipe_faults
 from accelsim.recipe.rules import ActivationRule, GradientRule, SiteRules, WeightRule
 from accelsim.recipe.schema import DynamicLossScale, Recipe
 from accelsim.storage import find_resource
-from accelsim.yamlfile import key_text, parse, position_of, read_yaml
+from accelsim.yamlfile import key_text, parse, position_of, read_yaml, with_files_beside
 
 __all__ = [
     "ActivationRule",
@@ -27,7 +27,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
     Raises `InputError` with file, line, column, key, the value given and what is allowed.
     """
-    document = read_yaml(find_resource("recipes", name_or_path))
+    document = with_files_beside(read_yaml(find_resource("recipes", name_or_path)))
     recipe = parse(Recipe, document)
     for path, fault in recipe_faults(recipe):
         raise InputError(f"{key_text(path)}: {fault}", position_of(document, path))

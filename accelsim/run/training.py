@@ -12,6 +12,7 @@ from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.errors import InputError
 from accelsim.mapping import PinFile, Planner
+from accelsim.numerics.formats import number_format
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.record import RunRecord
@@ -103,6 +104,9 @@ def _identity(planner: Planner, workload: Workload, recipe: Recipe, dataset: Dat
         parts += [planner.objective, planner.pins.source_text if planner.pins else ""]
     if chips > 1:
         parts.append(f"{chips} chips")
+    pairs = (pair for mode in planner.chip.array.modes for pair in mode.operands)
+    own = {name for pair in pairs for name in pair if name.endswith((".yaml", ".yml"))}
+    parts += [repr(number_format(name)) for name in sorted(own)]
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 

@@ -1,5 +1,6 @@
 """YAML files as checked objects: every mistake is one line that names file, line, column and key."""
 
+from accelsim.yamlfile.beside import with_files_beside
 from accelsim.yamlfile.changing import Change, change_of, changed, one_line, with_values
 from accelsim.yamlfile.parsing import parse
 from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml, read_yaml_list
@@ -18,5 +19,6 @@ __all__ = [
     "read_yaml",
     "read_yaml_list",
     "split_unit",
+    "with_files_beside",
     "with_values",
 ]
