@@ -17,6 +17,7 @@ from benchmarks.measuring import Row, Size
 
 GEMM, PACKING, QUANTISERS, LAYOUT, VECTOR = "GEMM kernels", "packing", "quantisers", "im2col", "vector unit"
 REST = "everything else"
+"""Where a vector function ends, its result is rounded to the storage format, which is a quantiser's work."""
 PARTS = (GEMM, PACKING, QUANTISERS, LAYOUT, VECTOR, REST)
 WARM_UP_STEPS = 20
 OTHERS, MOST_OTHERS = "all but products, packing and quantisers", 20.0
@@ -37,18 +38,24 @@ _FUNCTIONS = (
     ("accelsim.datapath.edge.multiply_blocks", GEMM),
     ("accelsim.numerics.tile_product.pack_panels", PACKING),
     ("accelsim.numerics.integer_product.pack_words", PACKING),
+    ("accelsim.numerics.integer_product.pack_window_words", PACKING),
     ("accelsim.numerics.chain_product.pack_panels", PACKING),
     ("accelsim.numerics.chain_product._singles", PACKING),
     ("accelsim.numerics.accumulate._packed", PACKING),
+    ("accelsim.datapath.split_k._rounded", GEMM),
     ("accelsim.datapath.gemm.stored_sums", QUANTISERS),
-    ("accelsim.run.chip_executor.cast", QUANTISERS),
-    ("accelsim.run.chip_executor.scaled", QUANTISERS),
+    ("accelsim.datapath.vector_unit.round_to", QUANTISERS),
+    ("accelsim.run.scale_rules.cast", QUANTISERS),
+    ("accelsim.run.scale_rules.scaled", QUANTISERS),
+    ("accelsim.run.scale_rules.largest_scale", QUANTISERS),
+    ("accelsim.run.scale_rules.power_scale", QUANTISERS),
+    ("accelsim.run.scale_rules.rms_scale", QUANTISERS),
     ("accelsim.run.chip_executor.sawb", QUANTISERS),
     ("accelsim.run.chip_executor.pact", QUANTISERS),
     ("accelsim.run.chip_executor.gradient_codes", QUANTISERS),
     ("accelsim.run.chip_executor.largest_magnitude", QUANTISERS),
-    ("accelsim.network.conv2d.im2col", LAYOUT),
-    ("accelsim.network.conv2d.gradient_columns", LAYOUT),
+    ("accelsim.numerics.window_kernels.window_rows", LAYOUT),
+    ("accelsim.numerics.window_kernels.window_planes", LAYOUT),
     ("accelsim.network.conv2d.grouped", LAYOUT),
     ("accelsim.network.conv2d.ungrouped", LAYOUT),
     ("accelsim.run.step.update", VECTOR),

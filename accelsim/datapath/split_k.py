@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def multiply_pieces(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[A
     piece = rule.piece(k)
     if piece >= k or not _adds_innocuously(rule) or min(a.shape[-2], b.shape[-1]) == 0:
         return multiply(rule, a, b)
-    fmt, whole = number_format(rule.accumulator), replace(rule, k_splits=1)
+    fmt, whole = number_format(rule.accumulator), _whole(rule)
     carrier = np.float32 if _single_will_do(rule, fmt) else np.float64
     total: NDArray[Any] | None = None
     kernels = set()
@@ -45,6 +46,12 @@ def multiply_pieces(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[NDArray[A
             return multiply(rule, a, b)
         total = wide if total is None else _rounded(fmt, wide, rule)
     return total.astype(rule.dtype), "+".join(sorted(kernels))  # type: ignore[union-attr]
+
+
+@lru_cache(maxsize=1024)
+def _whole(rule: Accumulation) -> Accumulation:
+    """The rule of one piece."""
+    return replace(rule, k_splits=1)
 
 
 def _adds_innocuously(rule: Accumulation) -> bool:

@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -50,9 +49,25 @@ class StepGemms:
     update: Gemm
 
 
-@lru_cache(maxsize=4096)
+_MOST_KEPT = 4096
+_kept: dict[tuple[int, int, int, TensorFormats], tuple[MatrixLayer, Site, StepGemms]] = {}
+
+
 def step_gemms(layer: MatrixLayer, site: Site, batch: int, formats: TensorFormats) -> StepGemms:
-    """The GEMMs of a layer, made once: every step asks for the same."""
+    """The GEMMs of a layer, made once: every step asks for the same.
+
+    They are found by what the layer and its site are, not by what they say: comparing all of that takes
+    longer than a small product. Both are kept with them, so that nothing else can come to be in their place.
+    """
+    key = id(layer), id(site), batch, formats
+    if key not in _kept:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[key] = layer, site, _step_gemms(layer, site, batch, formats)
+    return _kept[key][2]
+
+
+def _step_gemms(layer: MatrixLayer, site: Site, batch: int, formats: TensorFormats) -> StepGemms:
     backward = layer.backward_gemms(site, batch, formats) if site.needs_input_gradient else ()
     return StepGemms(
         layer.forward_gemm(site, batch, formats), tuple(backward), layer.update_gemm(site, batch, formats)

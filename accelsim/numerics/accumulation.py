@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from accelsim.errors import InputError, nearest
@@ -66,22 +67,22 @@ class Accumulation:
         for key, message in _faults(self):
             raise InputError(f"{key}: {message}", "accumulation")
 
-    @property
+    @cached_property
     def format(self) -> AccumulatorFormat:
         """The format of the result: the accumulator's, or that of the readout."""
         return result_format(self.accumulator, self.readout)
 
-    @property
+    @cached_property
     def rounding_used(self) -> str:
         """One of `ROUNDINGS`."""
         return self.format.rounding if self.rounding == OWN else self.rounding
 
-    @property
+    @cached_property
     def overflow_used(self) -> str:
         """One of `OVERFLOWS`."""
         return self.format.overflow if self.overflow == OWN else self.overflow
 
-    @property
+    @cached_property
     def dtype(self) -> type[Any]:
         """float32 if it holds every value of the result's format, else float64."""
         import numpy as np

@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any, TypeGuard
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT, AccumulatorFormat
 from accelsim.numerics.chain_tile import LARGEST_SUM, ChainConfig, chain_tile, fused, truncates
-from accelsim.numerics.compiled import kernel
+from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.format_record import NumberFormat
 from accelsim.numerics.format_rules import binade_power
 from accelsim.numerics.instructions import vector_width
@@ -136,7 +136,7 @@ def multiply_chained(
     (*stack, m, k), n = a.array.shape, b.array.shape[-1]
     count, chunk = stack_of(a.array), min(rule.chunk, k)
     block = chunk * max(1, _K_BLOCK // chunk)
-    tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (config.rows * 4 * get_num_threads()))))
+    tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (config.rows * 4 * threads_in_use()))))
     step = 1 << (_SINGLE_BITS - rule.format.significand_bits)
     half = 0 if rule.rounding_used == "toward_zero" else step >> 1
     left, right = _singles(a), _singles(b)

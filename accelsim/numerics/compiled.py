@@ -73,4 +73,11 @@ def set_threads(count: int | None) -> int:
     """Use ``count`` threads (all of the machine's when None); returns the number in use."""
     available = int(_CONFIG.NUMBA_NUM_THREADS)
     numba.set_num_threads(available if count is None else max(1, min(count, available)))
+    threads_in_use.cache_clear()
+    return threads_in_use()
+
+
+@cache
+def threads_in_use() -> int:
+    """The number that `set_threads` returned last; every product asks, and Numba takes its time to answer."""
     return int(numba.get_num_threads())

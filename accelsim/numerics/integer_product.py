@@ -12,11 +12,11 @@ from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
-from accelsim.numerics.compiled import kernel
+from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.integer_tile import PER_WORD, accumulate_block
 from accelsim.numerics.operand import Matrix, WindowMatrix, largest_integer, value_table
@@ -58,7 +58,7 @@ def multiply_integers(
     overflowed (``out`` is then void)."""
     (*_, m, k), n = a.shape, out.shape[-1]
     stack = math.prod(a.shape[:-2])
-    cut, compiled = _prepared(rule, tile, m, k, get_num_threads())
+    cut, compiled = _prepared(rule, tile, m, k, threads_in_use())
     words, per_group, _, block, rows = cut
     offset = int(largest_integer(a.format)) if tile.corrected else 0
     blocks, groups, count = -(-words // block), -(-words // per_group), -(-n // tile.cols)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class WindowMatrix(Matrix):
         """The matrix, made now."""
         return self.windows.array
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """(rows, columns)."""
         return self.windows.shape

@@ -145,9 +145,14 @@ def round_to(
         if not number.has_nan:
             np.copyto(values, 0, where=np.isnan(values))
         return values_of(codes_of(values, number, rounding, overflow, key=key, first=first), number, values)
-    limit = np.float32(number_format(fmt).max_value).view(np.int32)
-    _ROUNDERS[fmt](values.reshape(-1).view(np.int32), limit, _ABOVE[fmt])
+    _ROUNDERS[fmt](values.reshape(-1).view(np.int32), _largest_bits(fmt), _ABOVE[fmt])
     return values
+
+
+@cache
+def _largest_bits(fmt: str) -> Any:
+    """The bits of the largest number of a format."""
+    return np.float32(number_format(fmt).max_value).view(np.int32)
 
 
 @kernel()

@@ -6,11 +6,11 @@ from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation, plain_rule
-from accelsim.numerics.compiled import kernel
+from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.instructions import instruction_set, vector_width
 from accelsim.numerics.integer_product import multiply_integers
@@ -114,7 +114,7 @@ def multiply_tiled(
     (m, k), stack = a.array.shape[-2:], stack_of(a.array)
     chunk = -(-min(rule.chunk, k) // rule.lanes) * rule.lanes
     block = chunk * max(1, _K_BLOCK // chunk)
-    tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (tile.rows * 4 * get_num_threads()))))
+    tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (tile.rows * 4 * threads_in_use()))))
     left, right = a.values(), b.values()
     order = *steps_of(right), k, out.shape[-1], tile.cols, rule.lanes, 1
     panels = pack_panels(flat_buffer(right), stack, *order)
