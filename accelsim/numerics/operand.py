@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,9 +76,11 @@ class WindowMatrix(Matrix):
     """Windows of images, whose matrix is made when its elements are asked for."""
 
     windows: Windows
+    _shape: tuple[int, ...]
 
     def __init__(self, windows: Windows, fmt: NumberFormat) -> None:
         object.__setattr__(self, "windows", windows)
+        object.__setattr__(self, "_shape", windows.shape)  # asked for a dozen times in a product
         object.__setattr__(self, "format", fmt)
 
     @property
@@ -86,10 +88,10 @@ class WindowMatrix(Matrix):
         """The matrix, made now."""
         return self.windows.array
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """(rows, columns)."""
-        return self.windows.shape
+        return self._shape
 
     @property
     def coded(self) -> bool:

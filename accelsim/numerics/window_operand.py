@@ -46,7 +46,7 @@ class Windows:
     last: int
     transposed: bool = False
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         down, across = self.walk.taps
