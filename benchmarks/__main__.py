@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accelsim.errors import InputError
 from accelsim.storage import write_text
+from benchmarks.certificates import certificate_rows
 from benchmarks.elements import element_rows, statistic_rows
 from benchmarks.mapping import mapping_rows
 from benchmarks.measuring import FULL, QUICK, Row, Size
@@ -23,6 +24,7 @@ from benchmarks.training import training_rows
 
 MEASUREMENTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "products": square_rows,
+    "certificates": certificate_rows,
     "networks": network_rows,
     "threads": thread_rows,
     "elements": element_rows,

@@ -14,14 +14,21 @@ _LIMITS: tuple[tuple[str, str, str], ...] = (
     (
         "products",
         "a rounding at every add",
-        "an addition and a rounding per product: at best one third of the instructions' rate of a fused "
-        "multiply-add",
+        "an addition and a rounding per product where no certificate holds, as in products with FP4: at best "
+        "one third of the instructions' rate of a fused multiply-add",
+    ),
+    (
+        "certificates",
+        "",
+        "sums that leave the accumulator's exact integers, as long chunks and large values make them, are "
+        "added one by one",
     ),
     ("products", "one rounding per 64", "packing both operands and the calls from Python, at this size"),
     (
         "networks",
         "a rounding at every add",
-        "as for squares: several instructions per product where float32 has one",
+        "as for squares: several instructions per product where float32 has one; gradients in FP4 have no "
+        "certificate, and their products read every layer's windows once more to pack them",
     ),
     (
         "networks",

@@ -27,6 +27,7 @@ _MAKERS = (
     ("accelsim.numerics.tile_product._tiled_kernel", GEMM),
     ("accelsim.numerics.integer_product._blocked_kernel", GEMM),
     ("accelsim.numerics.chain_product._chained_kernel", GEMM),
+    ("accelsim.numerics.integer_product.lengths_kernel", PACKING),
     ("accelsim.numerics.double_kernel._multiply_kernel", GEMM),
 )
 """Functions that return a compiled kernel."""
@@ -39,6 +40,7 @@ _FUNCTIONS = (
     ("accelsim.numerics.tile_product.pack_panels", PACKING),
     ("accelsim.numerics.integer_product.pack_words", PACKING),
     ("accelsim.numerics.integer_product.pack_window_words", PACKING),
+    ("accelsim.numerics.certified_product._sample", PACKING),
     ("accelsim.numerics.chain_product.pack_panels", PACKING),
     ("accelsim.numerics.chain_product._singles", PACKING),
     ("accelsim.numerics.accumulate._packed", PACKING),

@@ -20,6 +20,7 @@ from benchmarks.peers import peer_versions
 
 SECTIONS = {
     "products": "Square products, CPU time of one thread",
+    "certificates": "A rounding at every add, by the operands, CPU time of one thread",
     "networks": "GEMMs of networks with their im2col, CPU time of one thread",
     "threads": "Two threads against one, time on the clock",
     "elements": "Conversions, CPU time of one thread",

@@ -18,8 +18,11 @@ import pytest
 
 from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.numerics import accumulate
+from accelsim.numerics.accumulate import Matrix
+from accelsim.numerics.accumulation import Accumulation
+from accelsim.numerics.formats import number_format
 from benchmarks import __main__ as bench
-from benchmarks import elements, networks, peers, portable, products, shares
+from benchmarks import certificates, elements, networks, peers, portable, products, shares
 from benchmarks.limits import limit_of
 from benchmarks.measuring import FULL, QUICK, Row, cpu_seconds, wall_seconds
 from benchmarks.networks import HEADS, RESNET_18, TRANSFORMER_BLOCK, Convolution, Linear
@@ -80,6 +83,41 @@ def test_every_target_of_the_project_stands_in_the_table(instant: None) -> None:
     assert rules["4 bits, one rounding per 64"] == (64, products.WHOLE_K)
     assert rules["4 bits, one rounding per 8"][0] == 8
     assert {rule[0] for name, rule in rules.items() if "every add" in name} == {1}
+
+
+def test_certificates_are_measured_on_kind_and_unkind_operands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uniform, rectified and largest codes, and what a network multiplies in training, if trained at all."""
+    pair = certificates._uniform(4)
+    monkeypatch.setattr(certificates, "cpu_seconds", lambda work, repeats: 1e-3)
+    monkeypatch.setattr(certificates, "forward_operands", lambda chip, workload, steps: [pair, pair])
+    rows = list(certificates.certificate_rows(replace(QUICK, training=True)))
+    assert {row.target for row in rows} == {1.0, None}
+    assert {row.section for row in rows} == {"certificates"}
+    assert [row.shape for row in rows[-2:]] == ["2 products"] * 2
+    assert [row.ratio for row in rows] == pytest.approx([1.0] * len(rows))
+    assert not (certificates._rectified(40)[0].array > 15).any()
+    quick = list(certificates.certificate_rows(QUICK))
+    assert [row.case for row in quick] == [row.case for row in rows[:-2]]
+    row = Row("certificates", "uniform", "9", 1.0, "ns/MAC", 0.9, "numpy float32", 1.0)
+    assert "one by one" in limit_of(row)
+
+
+def test_operands_of_training_are_those_of_its_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of integers of 4 bits alone, and none of the steps before."""
+    pair = certificates._uniform(4)
+    gradient = Matrix(pair[0].array, number_format("fp4_r4_odd"))
+    rule = Accumulation(1, 64, "dlfloat16")
+
+    def probe(chip: Any, workload: Any, *, steps: int, threads: int, progress: Any) -> None:
+        for step in range(1, steps + 1):
+            certificates.split_k.multiply(rule, *pair)
+            certificates.split_k.multiply(rule, pair[0], gradient)
+            progress(f"step {step} of {steps}: loss 1.0, 0.1 s")
+
+    monkeypatch.setattr(certificates.api, "probe", probe)
+    ((left, right),) = certificates.forward_operands("chip", "workload", 11)
+    np.testing.assert_array_equal(left.array, pair[0].array)
+    assert right.format.name == "int4"
 
 
 def test_threads_are_compared_where_there_are_two(instant: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ The rule, and with it the order of additions, is an `accumulation.Accumulation`.
 
 Kernels, tried in this order; each name is what a record reports:
 
+- ``i8_certified``, ``i16_certified``: sums of integers that are proven not to be rounded, and gone through
+  where they are (`certified_tile`);
 - ``fma``: a rounding at every add, by fused multiply-adds; its name ends as a method of `chain_tile`;
 - ``i8``, ``i16``: group sums by integer dot products of bytes or 16-bit words;
 - ``f32``: group sums in single precision;
@@ -23,11 +25,13 @@ from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT
+from accelsim.numerics.certified_product import choose_certified
 from accelsim.numerics.chain_product import choose_chain, multiply_chained
 from accelsim.numerics.double_kernel import accumulate_doubles, double_config
 from accelsim.numerics.double_tile import COLUMNS, ROWS, DoubleConfig
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.general_kernel import accumulate_at, accumulate_general
+from accelsim.numerics.integer_product import multiply_integers
 from accelsim.numerics.operand import Matrix, value_table
 from accelsim.numerics.packing import flat_buffer, pack_decoded, pack_values, stack_of, steps_of
 from accelsim.numerics.tile_product import choose_tile, multiply_tiled
@@ -58,11 +62,15 @@ def multiply(
     # A narrow result wastes the columns of a tile; its transpose has the same bits and fills the tile.
     turned = n < min(m, _NARROW)
     left, right = (b.transposed(), a.transposed()) if turned else (a, b)
+    certified = choose_certified(rule, left, right)
+    if certified is not None:
+        out = np.empty((*left.shape[:-1], right.shape[-1]), np.float32)
+        if multiply_integers(certified.grouping, certified.tile, left, right, out)[0]:
+            return _turned(rule, out, turned=turned), f"{certified.tile.carrier}_certified"
     chain = choose_chain(rule, left, right)
     if chain is not None:
         singles = multiply_chained(rule, *chain, left, right)
-        singles = np.ascontiguousarray(singles.swapaxes(-1, -2)) if turned else singles
-        return singles.astype(rule.dtype, copy=False), f"fma_{chain[0].method}"
+        return _turned(rule, singles, turned=turned), f"fma_{chain[0].method}"
     choice = choose_tile(rule, left, right)
     if choice is not None:
         out = np.empty((*left.shape[:-1], right.shape[-1]), np.float32)
@@ -81,6 +89,12 @@ def multiply(
         pairs = zip(_matrices(a), _matrices(b), strict=True)
         return np.stack([multiply(rule, x, y, origin)[0] for x, y in pairs]), "general"
     return accumulate_general(rule, *_as_doubles(a, b), (a.format, b.format), origin), "general"
+
+
+def _turned(rule: Accumulation, sums: NDArray[np.float32], *, turned: bool) -> NDArray[Any]:
+    """Sums as ``rule.dtype``, rows and columns back in their places if they were exchanged."""
+    placed = np.ascontiguousarray(sums.swapaxes(-1, -2)) if turned else sums
+    return placed.astype(rule.dtype, copy=False)
 
 
 def _matrices(operand: Matrix) -> list[Matrix]:

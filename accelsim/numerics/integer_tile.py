@@ -7,24 +7,37 @@ these are. The number of words in a group is no matter of compilation, so one ti
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from accelsim.numerics.instructions import instruction_set
 from accelsim.numerics.tile_kernel import TileConfig, TileEmitter
-
-_F32 = ir.FloatType()
-_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+from accelsim.numerics.tile_writer import index
 
 PER_WORD = {"i8": 4, "i16": 2}
 """Products to a word of 32 bits, by carrier."""
 
 
-class _IntegerEmitter(TileEmitter):
+@dataclass(frozen=True)
+class Cut:
+    """What one block of k is: all are values of the function that is written.
+
+    ``words`` of it, ``per_group`` to a group (the last may be short), ``per_chunk`` groups to a chunk;
+    whether its sums begin here (``fresh``); what they are written times (``factor``).
+    """
+
+    words: Any
+    per_group: Any
+    per_chunk: Any
+    fresh: Any
+    factor: Any
+
+
+class IntegerEmitter(TileEmitter):
     """Shapes: a (words, rows), b (words, cols) of int32, c (rows, `c_step`) of float32."""
 
     def __init__(self, builder: ir.IRBuilder, config: TileConfig, turn: int, *, whole: bool) -> None:
@@ -32,45 +45,41 @@ class _IntegerEmitter(TileEmitter):
         self.turn = turn
         self.whole = whole
 
-    def integers(self) -> list[Any]:
-        """One vector of integers per vector of the tile."""
-        count = self.config.rows * self.config.vectors
-        return [cgutils.alloca_once(self.builder, self.ints) for _ in range(count)]
-
     def group_sums(self, a: Any, b: Any, start: Any, group: Any, first: Any, words: Any) -> list[Any]:
         """The exact sums of ``words`` words from ``first`` on, one float vector per slot."""
-        config, builder = self.config, self.builder
-        totals = self.integers()
-        byte_pairs = config.carrier == "i8" and instruction_set() != "vnni"
-        corrections = self.corrections(start, group) if config.corrected else None
-        for slot, place in enumerate(totals):
-            zero = corrections is None or byte_pairs
-            builder.store(self.int_const(0) if zero else corrections[slot % config.vectors], place)  # type: ignore[index]
-        turns = builder.sdiv(words, ir.Constant(_I64, self.turn))
+        sums = self.added_words(a, b, first, words, self.corrections(start, group))
+        return [self.builder.sitofp(total, self.floats) for total in sums]
+
+    def added_words(self, a: Any, b: Any, first: Any, words: Any, before: list[Any]) -> list[Any]:
+        """``before`` (vectors of integers by slots) plus the products of ``words`` words from ``first``."""
+        builder, totals = self.builder, self.registers(self.ints)
+        byte_pairs = self.config.carrier == "i8" and instruction_set() != "vnni"
+        for total, place in zip(before, totals, strict=True):
+            builder.store(self.int_const(0) if byte_pairs else total, place)
+        turns = builder.sdiv(words, index(self.turn))
         with cgutils.for_range(builder, turns) as turn:
-            at = builder.add(first, builder.mul(turn.index, ir.Constant(_I64, self.turn)))
+            at = builder.add(first, builder.mul(turn.index, index(self.turn)))
             sums = [builder.load(place) for place in totals]
             for step in range(self.turn):
-                left, right = self.operands(a, b, builder.add(at, ir.Constant(_I64, step)))
+                left, right = self.operands(a, b, builder.add(at, index(step)))
                 pairs = [(x, y) for x in left for y in right]
                 sums = [self.multiplied(total, x, y) for total, (x, y) in zip(sums, pairs, strict=True)]
             for place, total in zip(totals, sums, strict=True):
                 builder.store(total, place)
         sums = [builder.load(place) for place in totals]
         if byte_pairs:
-            sums = [self.folded(total) for total in sums]
-            if corrections is not None:
-                sums = [
-                    builder.add(total, corrections[slot % config.vectors]) for slot, total in enumerate(sums)
-                ]
-        return [builder.sitofp(total, self.floats) for total in sums]
+            folded = [self.folded(total) for total in sums]
+            sums = [builder.add(total, addend) for total, addend in zip(folded, before, strict=True)]
+        return sums
 
     def corrections(self, start: Any, group: Any) -> list[Any]:
-        """What an offset on all of a adds too much, negated, by vectors of columns."""
+        """What an offset on all of a adds too much, negated, by slots."""
         builder, config = self.builder, self.config
-        row = builder.mul(group, ir.Constant(_I64, config.cols))
-        places = [builder.add(row, ir.Constant(_I64, v * config.width)) for v in range(config.vectors)]
-        return [builder.bitcast(self.load(start, place), self.ints) for place in places]
+        if not config.corrected:
+            return [self.int_const(0)] * (config.rows * config.vectors)
+        row = builder.mul(group, index(config.cols))
+        places = [builder.add(row, index(v * config.width)) for v in range(config.vectors)]
+        return [builder.bitcast(self.load(start, place), self.ints) for place in places] * config.rows
 
     def multiplied(self, total: Any, x: Any, y: Any) -> Any:
         """``total`` plus the products of x and y; pairs of 16-bit sums where bytes have no better."""
@@ -117,29 +126,22 @@ class _IntegerEmitter(TileEmitter):
     def place_of(self, slot: int, c_step: Any) -> Any:
         """Where the slot's vector lies in c."""
         row, vector = divmod(slot, self.config.vectors)
-        first = self.builder.mul(ir.Constant(_I64, row), c_step)
-        return self.builder.add(first, ir.Constant(_I64, vector * self.config.width))
+        first = self.builder.mul(index(row), c_step)
+        return self.builder.add(first, index(vector * self.config.width))
 
-    def block(
-        self, a: Any, b: Any, c: Any, c_step: Any, start: Any, peak: Any, words: Any, per_group: Any,
-        per_chunk: Any, fresh: Any, factor: Any,
-    ) -> None:  # fmt: skip
+    def block(self, a: Any, b: Any, c: Any, c_step: Any, start: Any, peak: Any, cut: Cut) -> None:
         """One block of k: the sums of a single chunk, or the outer sums of whole chunks, kept in c."""
         builder = self.builder
         sums = self.registers()
         zero = self.float_const(0.0)
         for slot, place in enumerate(sums):
-            with builder.if_else(fresh) as (first, later):
+            with builder.if_else(cut.fresh) as (first, later):
                 with first:
                     builder.store(zero, place)
                 with later:
                     builder.store(self.load(c, self.place_of(slot, c_step)), place)
-        groups = self._parts(words, per_group)
-        if self.whole:
-            self._groups(sums, a, b, start, ir.Constant(_I64, 0), groups, words, per_group)
-        else:
-            self._chunks(sums, a, b, start, groups, words, per_group, per_chunk)
-        scale = self.broadcast(factor)
+        self.add_block(sums, a, b, start, cut)
+        scale = self.broadcast(cut.factor)
         for slot, place in enumerate(sums):
             # adding +0 makes a negative zero positive
             value = builder.fadd(builder.fmul(builder.load(place), scale), zero)
@@ -147,95 +149,43 @@ class _IntegerEmitter(TileEmitter):
         if self.config.watched:
             self._note_peak(peak)
 
-    def _parts(self, count: Any, size: Any) -> Any:
+    def add_block(self, sums: list[Any], a: Any, b: Any, start: Any, cut: Cut) -> None:
+        """Add the groups of one block to ``sums``, by chunks if all of k is not one."""
+        groups = self.parts(cut.words, cut.per_group)
+        if self.whole:
+            self._groups(sums, a, b, start, index(0), groups, cut)
+        else:
+            self._chunks(sums, a, b, start, groups, cut)
+
+    def parts(self, count: Any, size: Any) -> Any:
         """ceil(count / size)."""
-        rounded = self.builder.add(count, self.builder.sub(size, ir.Constant(_I64, 1)))
+        rounded = self.builder.add(count, self.builder.sub(size, index(1)))
         return self.builder.sdiv(rounded, size)
 
-    def _lesser(self, x: Any, y: Any) -> Any:
+    def lesser(self, x: Any, y: Any) -> Any:
         return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
 
-    def _groups(
-        self, sums: list[Any], a: Any, b: Any, start: Any, first: Any, count: Any, words: Any, per_group: Any
-    ) -> None:
+    def _groups(self, sums: list[Any], a: Any, b: Any, start: Any, first: Any, count: Any, cut: Cut) -> None:
         """Add ``count`` groups from ``first`` on to ``sums``, each with one rounding."""
         builder = self.builder
         with cgutils.for_range(builder, count) as turn:
             group = builder.add(first, turn.index)
-            at = builder.mul(group, per_group)
-            size = self._lesser(builder.sub(words, at), per_group)
+            at = builder.mul(group, cut.per_group)
+            size = self.lesser(builder.sub(cut.words, at), cut.per_group)
             parts = self.group_sums(a, b, start, group, at, size)
             for place, total in zip(sums, parts, strict=True):
                 added = self.add_rounded(builder.load(place), total, sticky=self.config.sticky_inner)
                 builder.store(self._seen(added), place)
 
-    def _chunks(
-        self, outer: list[Any], a: Any, b: Any, start: Any, groups: Any, words: Any, per_group: Any,
-        per_chunk: Any,
-    ) -> None:  # fmt: skip
+    def _chunks(self, outer: list[Any], a: Any, b: Any, start: Any, groups: Any, cut: Cut) -> None:
         """Add whole chunks to ``outer``, each with one rounding."""
         builder, psum = self.builder, self.registers()
-        with cgutils.for_range(builder, self._parts(groups, per_chunk)) as chunk:
+        with cgutils.for_range(builder, self.parts(groups, cut.per_chunk)) as chunk:
             for place in psum:
                 builder.store(self.float_const(0.0), place)
-            first = builder.mul(chunk.index, per_chunk)
-            count = self._lesser(builder.sub(groups, first), per_chunk)
-            self._groups(psum, a, b, start, first, count, words, per_group)
+            first = builder.mul(chunk.index, cut.per_chunk)
+            count = self.lesser(builder.sub(groups, first), cut.per_chunk)
+            self._groups(psum, a, b, start, first, count, cut)
             for place, part in zip(outer, psum, strict=True):
                 added = self.add_rounded(builder.load(place), builder.load(part), sticky=True)
                 builder.store(self._seen(added), place)
-
-
-@intrinsic(prefer_literal=True)
-def _accumulate_block(  # type: ignore[no-untyped-def]
-    typing_context, config, turn, a, a_at, b, b_at, c, c_at, c_step, start, start_at, peak, peak_at, words,
-    per_group, per_chunk, fresh, factor,
-):  # fmt: skip
-    """Add ``words`` words of products to the sums ``c[c_at:]``, or start them where ``fresh``.
-
-    ``a[a_at:]`` is (words, rows), ``b[b_at:]`` (words, cols), both int32; ``c[c_at:]`` (rows, cols) float32,
-    rows ``c_step`` apart, is written times ``factor``; ``start[start_at:]`` (groups, cols) int32 is read only
-    if the configuration is ``corrected``; ``peak[peak_at:]``, ``width`` float32, gets the largest magnitudes
-    if it is ``watched``. Offsets in elements. ``per_group`` words to a group (the last may be short),
-    ``per_chunk`` groups to a chunk. ``config``: a packed `TileConfig` known at compile time; ``turn``: words
-    that every group is a multiple of, negative if all of k is one chunk, whose sum c then is.
-    """
-    tile, step = TileConfig.unpack(config.literal_value), turn.literal_value
-    signature = types.void(
-        config, turn, a, a_at, b, b_at, c, c_at, c_step, start, start_at, peak, peak_at, words, per_group,
-        per_chunk, fresh, factor,
-    )  # fmt: skip
-
-    def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        def pointer(position: int) -> Any:
-            array = context.make_array(call.args[position])(context, builder, values[position])
-            place = builder.gep(array.data, [values[position + 1]])
-            return builder.bitcast(place, _F32.as_pointer())
-
-        pointers = [pointer(position) for position in (2, 4, 6, 9, 11)]
-        arguments = [*pointers, values[8], *values[13:16], builder.trunc(values[16], _I1), values[17]]
-        builder.call(_block_function(builder.module, tile, step, arguments), arguments)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-def _block_function(module: Any, tile: TileConfig, step: int, arguments: list[Any]) -> Any:
-    """The tile as a function of the module, so that two calls share it."""
-    name = f"accelsim.block.{tile.pack()}.{abs(step)}.{step < 0}"
-    found = module.globals.get(name)
-    if found is not None:
-        return found
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [each.type for each in arguments]), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    a, b, c, start, peak, c_step, words, per_group, per_chunk, fresh, factor = function.args
-    emitter = _IntegerEmitter(builder, tile, abs(step), whole=step < 0)
-    emitter.block(a, b, c, c_step, start, peak, words, per_group, per_chunk, fresh, factor)
-    builder.ret_void()
-    return function
-
-
-accumulate_block: Any = _accumulate_block
-"""`_accumulate_block` without the typing context, which the compiler passes."""

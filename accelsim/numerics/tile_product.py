@@ -13,7 +13,7 @@ from accelsim.numerics.accumulation import Accumulation, plain_rule
 from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.instructions import instruction_set, vector_width
-from accelsim.numerics.integer_product import multiply_integers
+from accelsim.numerics.integer_product import Grouping, multiply_integers
 from accelsim.numerics.operand import Matrix, largest_integer
 from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, stack_of, steps_of
 from accelsim.numerics.tile_kernel import (
@@ -63,9 +63,9 @@ def _tile_for(
         return None
     inner_exact = 2.0 * min(rule.chunk, k) * largest_product <= _EXACT_INTEGERS * unit
     smallest_normal = 2.0 ** (1 - accumulator.bias)
-    rows, vectors, width = _tile_shape(m, n)
+    rows, vectors, width = tile_shape(m, n)
     underflow = unit < smallest_normal
-    carrier = "f32" if underflow or not coded else _carrier_of(rule.lanes, a, b)
+    carrier = "f32" if underflow or not coded else integer_carrier(rule.lanes, a, b)
     return TileConfig(
         rounding=plain.accumulator,
         lanes=rule.lanes,
@@ -80,7 +80,7 @@ def _tile_for(
     )
 
 
-def _carrier_of(lanes: int, a: NumberFormat, b: NumberFormat) -> str:
+def integer_carrier(lanes: int, a: NumberFormat, b: NumberFormat) -> str:
     """The narrowest integers that hold the codes of both in units of their formats, or f32.
 
     Bytes: ``a`` is made unsigned by an offset; two products must fit in 16 signed bits, and so must
@@ -97,7 +97,7 @@ def _carrier_of(lanes: int, a: NumberFormat, b: NumberFormat) -> str:
     return "i16" if lanes % 2 == 0 and max(a_top, b_top) < 2**15 else "f32"
 
 
-def _tile_shape(m: int, n: int) -> tuple[int, int, int]:
+def tile_shape(m: int, n: int) -> tuple[int, int, int]:
     """(rows, vectors, width) of the register tile, eight vectors in all: flat, tall or in between."""
     width = vector_width()
     if n <= width:
@@ -110,7 +110,7 @@ def multiply_tiled(
 ) -> bool:
     """Multiply into ``out``; false if the accumulator would have overflowed (``out`` is then void)."""
     if tile.carrier != "f32":
-        return multiply_integers(rule, tile, a, b, out)
+        return multiply_integers(Grouping(rule.lanes, rule.chunk), tile, a, b, out)[0]
     (m, k), stack = a.array.shape[-2:], stack_of(a.array)
     chunk = -(-min(rule.chunk, k) // rule.lanes) * rule.lanes
     block = chunk * max(1, _K_BLOCK // chunk)

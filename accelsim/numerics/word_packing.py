@@ -1,7 +1,7 @@
 """Codes to the words that integer tiles read: looked up, joined along k, in tile order, in one pass.
 
 A word of 32 bits holds four bytes or two 16-bit integers, neighbours along k. What lies beyond k is zero in
-b, so in a it may be anything. Called inside of compiled loops; one call works on what fits in a cache.
+b, and in a what zero is there. Called inside of compiled loops; one call works on what fits in a cache.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _pack_columns(
 @register_jitable
 def _pack_tiles(
     a: Any, corner: int, row_step: int, col_step: int, k: int, rows: int, table: Any, first: int, last: int,
-    height: int, apart: int, packed: Any,
+    height: int, apart: int, offset: int, packed: Any,
 ) -> None:  # fmt: skip
     """Words ``first`` to ``last`` of ``rows`` rows from ``corner`` on, as tiles of (words, height).
 
@@ -130,6 +130,8 @@ def _pack_tiles(
                 line = (first + word) * side + i
                 if line < k:
                     translate(a, corner + line * col_step, rows, table, lines, i * length)
+                else:
+                    lines[i * length : (i + 1) * length] = offset
             join_lines(lines, at, 0, length, joined, 0)
             for row in range(rows, length):
                 joined[row] = joined[rows - 1]
@@ -142,6 +144,7 @@ def _pack_tiles(
         for r in range(height):
             row = min(t * height + r, rows - 1)
             translate(a, corner + row * row_step + begin, end - begin, table, lines, r * count * side)
+            lines[r * count * side + end - begin : (r + 1) * count * side] = offset
         side_by_side(joined, at, 0, count, height, packed[t * apart :])
 
 
@@ -223,7 +226,7 @@ def _words_together(per_group: int) -> int:
 
 @kernel()
 def _pack_a_piece(
-    piece: int, a: Any, steps: Any, table: Any, shape: Any, cut: Any, tile: Any, tiles: Any
+    piece: int, a: Any, steps: Any, table: Any, shape: Any, cut: Any, tile: Any, offset: int, tiles: Any
 ) -> None:
     """One block of words of `tiles_together` tiles."""
     _, m, k, _ = shape
@@ -236,7 +239,7 @@ def _pack_a_piece(
     _pack_tiles(
         a, matrix * steps[0] + top * height * steps[1], steps[1], steps[2], k,
         min(together * height, m - top * height), table, part * block, min(part * block + block, words),
-        height, apart, tiles[((matrix * blocks + part) * row_tiles + top) * apart :],
+        height, apart, offset, tiles[((matrix * blocks + part) * row_tiles + top) * apart :],
     )  # fmt: skip
 
 
@@ -295,7 +298,7 @@ def pack_words(
     flat = tiles.reshape(-1)
     for piece in prange(stack * (a_pieces + b_pieces)):
         if piece < stack * a_pieces:
-            _pack_a_piece(piece, a, a_steps, a_table, shape, cut, tile, flat)
+            _pack_a_piece(piece, a, a_steps, a_table, shape, cut, tile, offset, flat)
         else:
             pack_b_piece(
                 piece - stack * a_pieces, b, b_steps, b_table, shape, cut, tile[1], offset, panels, start
