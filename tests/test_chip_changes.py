@@ -74,6 +74,7 @@ def test_a_changed_chip_is_checked_like_any_other() -> None:
     [
         ("array.acumulator", r"no key 'array.acumulator' to change \(did you mean 'array.accumulator'\?\)"),
         ("array.modes[0]", r"array.modes\[0\]: only a value on one line can be replaced"),
+        ("clock_mhz", "another; it has clock_mhz.value, clock_mhz.source, clock_mhz.evidence"),
         ("array.area_um2_per_pe.source", "only a value on one line can be replaced"),
     ],
 )

@@ -44,7 +44,13 @@ def changed(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocume
         node = _node(document, known[key])
         if node.end_mark.line != node.start_mark.line or node.end_mark.index == node.start_mark.index:
             where = position_of(document, known[key])
-            raise InputError(f"{key}: only a value on one line can be replaced by another", where)
+            inner = (
+                [key_text((*known[key], k.value)) for k, _ in node.value]
+                if isinstance(node, yaml.MappingNode)
+                else []
+            )
+            hint = f"; it has {', '.join(inner)}" if inner else ""
+            raise InputError(f"{key}: only a value on one line can be replaced by another{hint}", where)
         text = document.text[: node.start_mark.index] + one_line(value) + document.text[node.end_mark.index :]
         document = document_of(document.path, text)
     return document
