@@ -26,7 +26,9 @@ ACCUMULATORS = ["dlfloat16", "fp16", "bf16", "fp32", "fp8_e4m3fn", "fp8_e5m2", "
 OPERANDS = ["int4", "fp4_r4_odd", "fp8_e4m3_ibm", "fp8_e5m2_ibm", "bf16", "dlfloat16", "fp16"]
 TIE_NAMES = ["nearest_even", "nearest_up", "toward_zero"]
 
-pytestmark = pytest.mark.skipif(not chain_product.truncates(), reason="this machine cannot fuse, or truncate")
+pytestmark = pytest.mark.skipif(
+    not (chain_product.fused() and chain_product.truncates()), reason="this machine cannot fuse, or truncate"
+)
 
 
 def codes_below(name: str, rng: np.random.Generator, shape: tuple[int, ...], top: int) -> np.ndarray:
@@ -216,6 +218,20 @@ def test_machines_that_do_not_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
             assert kernel.startswith("fma_") == ((accumulator, missing) == ("fp32", "truncates"))
 
 
+def test_products_and_sums_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that cannot fuse cuts sums of exact products: sums at every height, and below the range."""
+    monkeypatch.setattr(chain_product, "fused", lambda: False)
+    rng = np.random.default_rng(6)
+    for rounding, top in itertools.product(("nearest_up", "toward_zero"), (-17, -15, -14, -10, -2, 2)):
+        a, b = (codes_below("dlfloat16", rng, shape, top) for shape in ((9, 70), (70, 40)))
+        for width in (0, 4):
+            rule = oracle.Rule(1, 32, "dlfloat16", rounding=rounding)
+            assert compare(rule, a, b, ("dlfloat16", "dlfloat16"), width) == "truncated"
+    for accumulator, name in (("fp16", "fp16"), ("dlfloat16", "bf16"), ("dlfloat16", "fp32")):
+        ones = np.full((4, 4), formats.encode(name, Fraction(1)))
+        assert compare(oracle.Rule(1, 4, accumulator), ones, ones, (name, name)) == ""
+
+
 def test_shapes_stacks_and_threads_do_not_change_a_bit() -> None:
     """Ragged, narrow and transposed operands, several blocks of K, one thread and two."""
     rng = np.random.default_rng(3)
@@ -243,5 +259,6 @@ def test_a_configuration_is_one_integer() -> None:
     """Packing keeps every field."""
     shapes = ((8, 2, 16), (1, 8, 8), (4, 2, 8))
     for method, flush, shape in itertools.product(METHODS, (False, True), shapes):
-        config = ChainConfig(method, flush, *shape)
-        assert ChainConfig.unpack(config.pack()) == config
+        for apart in (False, True):
+            config = ChainConfig(method, flush, *shape, apart)
+            assert ChainConfig.unpack(config.pack()) == config

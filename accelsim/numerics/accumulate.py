@@ -70,7 +70,8 @@ def multiply(
     chain = choose_chain(rule, left, right)
     if chain is not None:
         singles = multiply_chained(rule, *chain, left, right)
-        return _turned(rule, singles, turned=turned), f"fma_{chain[0].method}"
+        name = f"{'add' if chain[0].apart else 'fma'}_{chain[0].method}"
+        return _turned(rule, singles, turned=turned), name
     choice = choose_tile(rule, left, right)
     if choice is not None:
         out = np.empty((*left.shape[:-1], right.shape[-1]), np.float32)

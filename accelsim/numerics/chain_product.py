@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT, AccumulatorFormat
-from accelsim.numerics.chain_tile import LARGEST_SUM, ChainConfig, chain_tile, fused, truncates
+from accelsim.numerics.chain_tile import LARGEST_SUM, SMALLEST, ChainConfig, chain_tile, fused, truncates
 from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.format_record import NumberFormat
 from accelsim.numerics.format_rules import binade_power
@@ -35,7 +35,12 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
     must exclude overflow: by the largest factors, or else by the longest row and column (Cauchy-Schwarz).
     """
     fmt, k = rule.format, a.shape[-1]
-    if rule.lanes != 1 or rule.alignment_bits is not None or rule.accumulator == EXACT or not fused():
+    if (
+        rule.lanes != 1
+        or rule.alignment_bits is not None
+        or rule.accumulator == EXACT
+        or not (fused() or truncates())
+    ):
         return None
     if not _is_float(fmt) or rule.rounding_used not in _ROUNDINGS or rule.piece(k) < k:
         return None
@@ -45,18 +50,24 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
         bound = 4.0 * _longest(a, b) if bound < np.inf else bound
     unit = a.format.unit * b.format.unit
     inside = unit >= math.ldexp(1.0, binade_power(fmt, 1))
-    scale = 1.0 if inside else math.ldexp(1.0, _LOWEST - _lowest(fmt))
+    apart = not fused()
+    scale = 1.0 if inside or apart else math.ldexp(1.0, _LOWEST - _lowest(fmt))
     held = a.largest() * scale < LARGEST_SUM and a.format.unit * scale >= 2.0**-149
     if not (bound < fmt.max_value and bound * scale < LARGEST_SUM and held):
         return None
     exact = inside and 2.0 * min(rule.chunk, k) * largest <= 2.0**_SINGLE_BITS * unit
     product_bits = a.format.significand_bits + b.format.significand_bits
     method = _method(fmt, product_bits, even=rule.rounding_used == "nearest_even", exact=exact)
-    if method is None:
-        return None
     flush = not inside and fmt.lowest_binade == "normal"
+    if method is None or (apart and not _adds_apart(method, product_bits, unit, inside=inside or flush)):
+        return None
     shape = _tile_shape(a.shape[-2], b.shape[-1], deep=flush)
-    return ChainConfig(method, flush, *shape), scale
+    return ChainConfig(method, flush, *shape, apart), scale
+
+
+def _adds_apart(method: str, product_bits: int, unit: float, *, inside: bool) -> bool:
+    """Whether products are singles, and sums lie where all singles are rounded at one place."""
+    return method == "truncated" and product_bits <= _SINGLE_BITS and unit >= 2.0**_LOWEST and inside
 
 
 def _is_float(fmt: AccumulatorFormat) -> TypeGuard[NumberFormat]:
@@ -139,12 +150,13 @@ def multiply_chained(
     tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (config.rows * 4 * threads_in_use()))))
     step = 1 << (_SINGLE_BITS - rule.format.significand_bits)
     half = 0 if rule.rounding_used == "toward_zero" else step >> 1
+    zero = (_lowest(rule.format) - _LOWEST + 1) << 23 if config.apart else SMALLEST
     left, right = _singles(a), _singles(b)
     panels = pack_panels(flat_buffer(right), count, *steps_of(right), k, n, config.cols, 1, 1)
     out = np.empty((count, m, n), np.float32)
     _chained_kernel(config.pack())(
         flat_buffer(left), *steps_of(left), panels, k, chunk, block, tiles_per_block, np.float32(scale),
-        np.int32(half), np.int32(step - 1), out,
+        np.int32(half), np.int32(step - 1), np.int32(zero), out,
     )  # fmt: skip
     return out.reshape(*stack, m, n)
 
@@ -166,7 +178,7 @@ def _chained_kernel(config: int) -> Any:
     @kernel(parallel=True)
     def multiply_chains(
         a: Any, stack_step: int, row_step: int, col_step: int, panels: Any, k: int, chunk: int, block: int,
-        tiles_per_block: int, scale: Any, half: Any, rest: Any, out: Any,
+        tiles_per_block: int, scale: Any, half: Any, rest: Any, zero: Any, out: Any,
     ) -> None:  # fmt: skip
         stack, m, n = out.shape
         count = panels.shape[0] // stack
@@ -193,7 +205,9 @@ def _chained_kernel(config: int) -> Any:
                         at = ((matrix * count + p) * k + first) * cols
                         place = (t * count + p) * size
                         products = last - first
-                        chain_tile(config, packed, 0, flat, at, sums, place, half, rest, products, chunk)
+                        chain_tile(
+                            config, packed, 0, flat, at, sums, place, half, rest, zero, products, chunk
+                        )  # fmt: skip
             for t in range(tiles):
                 for p in range(count):
                     place = (t * count + p) * size

@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from accelsim.numerics.instructions import multiplies_and_adds
+from accelsim.numerics.instructions import instruction_set, multiplies_and_adds
 from accelsim.numerics.tile_writer import F32, F64, I32, TileWriter, array_place, index
 
 METHODS = ("truncated", "tied", "exact", "single")
@@ -43,12 +43,12 @@ _NEAREST, _TOWARD_ZERO, _FLUSH = 0x1F80, 0x7F80, 0xFF80  # control words of x86;
 
 def fused() -> bool:
     """Whether this machine multiplies and adds with one rounding in one instruction."""
-    return platform.machine().lower() in ("aarch64", "arm64") or truncates()
+    return platform.machine().lower() in ("aarch64", "arm64") or multiplies_and_adds()
 
 
 def truncates() -> bool:
-    """Whether it does so, and its control word of x86 sets how it rounds."""
-    return multiplies_and_adds()
+    """Whether the control word of x86 sets how this machine rounds."""
+    return instruction_set() != "portable"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class ChainConfig:
     """Everything about a tile that is fixed when it is compiled.
 
     ``method``: one of `METHODS`. ``flush``: sums can fall below the accumulator's smallest number, there
-    are no subnormal ones, and zero stands where a number would be.
+    are no subnormal ones, and zero stands where a number would be. ``apart``: the machine does not fuse;
+    products are singles, so that the sum's is the only rounding, and sums are not scaled.
     """
 
     method: str
@@ -64,6 +65,7 @@ class ChainConfig:
     rows: int
     vectors: int
     width: int
+    apart: bool = False
 
     @property
     def cols(self) -> int:
@@ -72,27 +74,28 @@ class ChainConfig:
 
     def pack(self) -> int:
         """The configuration as one integer: Numba hands integers to an intrinsic as literals."""
-        word = METHODS.index(self.method) | int(self.flush) << 2
+        word = METHODS.index(self.method) | int(self.flush) << 2 | int(self.apart) << 16
         return word | self.rows << 3 | self.vectors << 7 | self.width << 11
 
     @staticmethod
     def unpack(word: int) -> ChainConfig:
         """The inverse of `pack`."""
         flush, rows, vectors = bool(word >> 2 & 1), word >> 3 & 15, word >> 7 & 15
-        return ChainConfig(METHODS[word & 3], flush, rows, vectors, word >> 11)
+        return ChainConfig(METHODS[word & 3], flush, rows, vectors, word >> 11 & 31, bool(word >> 16))
 
 
 class _Emitter(TileWriter):
     """Writes the instructions of one tile: a (k, rows), b (k, cols), c (rows, cols).
 
-    ``half``: what is added to the bits before those of ``rest`` are cut off; both int32.
+    ``half``: what is added to the bits before those of ``rest`` are cut off; ``zero``: the place that zero
+    has. All int32.
     """
 
-    def __init__(self, builder: ir.IRBuilder, config: ChainConfig, half: Any, rest: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder, config: ChainConfig, half: Any, rest: Any, zero: Any) -> None:
         super().__init__(builder, F32, config.rows, config.vectors, config.width)
         self.config = config
         self.doubles = ir.VectorType(F64, config.width)
-        self.half, self.rest = self.broadcast(half), self.broadcast(rest)
+        self.half, self.rest, self.zero = (self.broadcast(bits) for bits in (half, rest, zero))
         self.kept = builder.not_(self.rest)
         self.step = builder.add(self.rest, self.int_const(1))
 
@@ -103,9 +106,15 @@ class _Emitter(TileWriter):
         """One rounded add of a product to each slot."""
         before = [self.builder.load(place) for place in places]
         for place, first, (x, y) in zip(places, before, factors, strict=True):
-            total = self.multiply_add("fma", x, y, first)
+            total = self.sum_of(x, y, first)
             tie = self.exact_tie(first, x, y, total) if self.config.method == "tied" else None
             self.builder.store(self.rounded(total, tie), place)
+
+    def sum_of(self, x: Any, y: Any, before: Any) -> Any:
+        """``before + x * y`` with one rounding."""
+        if self.config.apart:
+            return self.builder.fadd(self.builder.fmul(x, y), before)
+        return self.multiply_add("fma", x, y, before)
 
     def rounded(self, total: Any, tie: Any) -> Any:
         """A sum in single precision as the accumulator has it; ``tie``: where it takes the other way."""
@@ -128,12 +137,12 @@ class _Emitter(TileWriter):
         builder = self.builder
         if not self.config.flush:
             return rounded
-        if self.config.method == "truncated":  # what lay below that place is zero already
+        if self.config.method == "truncated" and not self.config.apart:  # what lay below is zero already
             kept = builder.and_(rounded, self.int_const(_SIZE & ~SMALLEST))
             number = builder.icmp_unsigned("!=", kept, self.int_const(0))
         else:
             size = builder.and_(rounded, self.int_const(_SIZE))
-            number = builder.icmp_unsigned(">", size, self.int_const(SMALLEST))
+            number = builder.icmp_signed(">", size, self.zero)
         return builder.select(number, rounded, self.int_const(0))
 
     def exact_tie(self, before: Any, x: Any, y: Any, total: Any) -> Any:
@@ -186,7 +195,7 @@ class _Emitter(TileWriter):
             return
         before, word = (cgutils.alloca_once(builder, I32) for _ in range(2))
         self.control("stmxcsr", before)
-        toward_zero = _FLUSH if config.flush else _TOWARD_ZERO
+        toward_zero = _FLUSH if config.flush and not config.apart else _TOWARD_ZERO
         wanted = {"truncated": toward_zero, "tied": _TOWARD_ZERO}.get(config.method, _NEAREST)
         builder.store(ir.Constant(I32, wanted), word)
         self.control("ldmxcsr", word)
@@ -213,20 +222,21 @@ class _Emitter(TileWriter):
 
 @intrinsic(prefer_literal=True)
 def _chain_tile(  # type: ignore[no-untyped-def]
-    typing_context, config, a, a_at, b, b_at, c, c_at, half, rest, products, chunk
+    typing_context, config, a, a_at, b, b_at, c, c_at, half, rest, zero, products, chunk
 ):
     """Add ``products`` products in chunks of ``chunk`` to the outer accumulators ``c[c_at:]``.
 
     ``a[a_at:]`` is (k, rows), scaled, ``b[b_at:]`` (k, cols), ``c[c_at:]`` (rows, cols): contiguous float32,
     offsets in elements. A sum's bits are rounded by adding ``half`` and clearing those of ``rest``, one less
-    than a step of the accumulator; both are int32. ``config``: a packed `ChainConfig` known at compile time.
+    than a step of the accumulator; those of ``zero`` and below are flushed where the configuration says so.
+    All three are int32. ``config``: a packed `ChainConfig` known at compile time.
     """
     tile = ChainConfig.unpack(config.literal_value)
-    signature = types.void(config, a, a_at, b, b_at, c, c_at, types.int32, types.int32, products, chunk)
+    signature = types.void(config, a, a_at, b, b_at, c, c_at, *[types.int32] * 3, products, chunk)
 
     def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
         places = [array_place(context, builder, call, values, each, F32) for each in (1, 3, 5)]
-        _Emitter(builder, tile, *values[7:9]).tile(*places, *values[9:11])
+        _Emitter(builder, tile, *values[7:10]).tile(*places, *values[10:12])
         return context.get_dummy_value()
 
     return signature, generate
