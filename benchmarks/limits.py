@@ -56,6 +56,7 @@ _LIMITS: tuple[tuple[str, str, str], ...] = (
     ("mapping", "", "Python objects, one for each layer and phase"),
     ("shares", "", "the rest of training: normalisation, im2col, optimiser and the loop in Python"),
     ("portable", "stochastic", "the random stream's products of 64 bits, which SSE2 has no instruction for"),
+    ("portable", "fp16", "a tie needs what the sum dropped, and subnormal sums another place to round"),
     ("portable", "", "no dot-product instruction and vectors of four"),
 )
 
