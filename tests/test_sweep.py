@@ -78,7 +78,7 @@ def test_mistakes_in_axes_are_told() -> None:
             axis_of(text)
     with pytest.raises(InputError, match=r"array\.rows: 4 stands twice"):
         axis_of("array.rows=4,8,4")
-    with pytest.raises(InputError, match=r"no key 'array\.row' to change \(did you mean 'array\.rows'\?\)"):
+    with pytest.raises(InputError, match=r"unknown key 'row' in array \(did you mean 'rows'\?\)"):
         sweep(*GIVEN, {"array.row": [4]})
     with pytest.raises(InputError, match="unknown recipe 'ibm'"):
         sweep(*GIVEN, AXES, recipe="ibm")

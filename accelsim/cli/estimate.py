@@ -11,6 +11,7 @@ from accelsim.chip import operating_at, with_stated_zeros
 from accelsim.cli.electricity import electricity_options, on_grid
 from accelsim.cli.options import (
     batch_option,
+    changes_option,
     chips_option,
     epochs_option,
     json_option,
@@ -28,6 +29,7 @@ from accelsim.report.layer_rates import rates_csv
 from accelsim.report.readings import phases_sentence
 from accelsim.run.phases import PHASE_CHOICES
 from accelsim.storage import write_text
+from accelsim.yamlfile import Change
 
 EXAMPLES = """\b
 Examples:
@@ -39,6 +41,7 @@ Examples:
   accelsim estimate tpu_v1 resnet18_imagenet --phases forward --batch 8
   accelsim estimate fp4_training fashion_cnn --voltage 0.6 --zeros 0.5
   accelsim estimate eyeriss_rows alexnet_2012 --batch 4 --rates --csv layers.csv
+  accelsim estimate fp4_training fashion_cnn --set scratchpad.residency=searched
   accelsim estimate my_chip.yaml fashion_cnn --out reports/my_chip
 """
 
@@ -47,6 +50,7 @@ Examples:
 @click.argument("chip")
 @click.argument("workload")
 @click.option("--baseline", metavar="CHIP", help="A second chip to compare with.")
+@changes_option
 @recipe_option
 @epochs_option
 @batch_option
@@ -79,6 +83,7 @@ def command(
     chip: str,
     workload: str,
     baseline: str | None,
+    changes: dict[str, Change],
     recipe: str | None,
     epochs: int | None,
     batch: int | None,
@@ -102,13 +107,13 @@ def command(
 
     A chip that cannot train (TPU, NVDLA) is estimated in its forward pass; a line says so, and its baseline
     is, too.
-    No values are computed, so there is no accuracy. --recipe, --mapping, --clock-mhz and --voltage apply to
-    CHIP, the rest to both. With --out the records, tables, figures and report.html are written; with --json
-    the record goes to standard output (the comparison, when there is a baseline). --quiet leaves out the
-    table of layers.
+    No values are computed, so there is no accuracy. --set, --recipe, --mapping, --clock-mhz and --voltage
+    apply to CHIP, the rest to both. With --out the records, tables, figures and report.html are written; with
+    --json the record goes to standard output (the comparison, when there is a baseline). --quiet leaves out
+    the table of layers.
     """
     loaded = api.load_workload(workload)
-    ours = operating_at(api.load_chip(chip), clock_mhz=clock_mhz, voltage_v=voltage)
+    ours = operating_at(api.load_chip(chip, changes), clock_mhz=clock_mhz, voltage_v=voltage)
     wanted = [(ours, recipe, mapping)] + ([(api.load_chip(baseline), None, None)] if baseline else [])
 
     def estimated(phases: str | None) -> list[RunRecord]:

@@ -13,7 +13,14 @@ import click
 
 from accelsim import api
 from accelsim.cli.array_loops import array_loops, row_loops
-from accelsim.cli.options import batch_option, json_option, mapping_option, objective_option, recipe_option
+from accelsim.cli.options import (
+    batch_option,
+    changes_option,
+    json_option,
+    mapping_option,
+    objective_option,
+    recipe_option,
+)
 from accelsim.cli.terminal import print_table
 from accelsim.mapping.passes import ceil_div
 from accelsim.mapping.row_mapping import RowChoice, RowMapping
@@ -21,6 +28,7 @@ from accelsim.operations import PHASES
 from accelsim.report import quantities
 from accelsim.report.readings import JOULE_PER_AJ
 from accelsim.storage import write_text
+from accelsim.yamlfile import Change
 
 _CAUSAL = "Causal attention: a mask hides about half of the products, the arrays compute all of them."
 _STAYS = {
@@ -44,6 +52,7 @@ Examples:
 @click.argument("workload")
 @click.argument("layer", required=False)
 @click.option("--phase", type=click.Choice(PHASES), help="Only this phase.")
+@changes_option
 @recipe_option
 @batch_option
 @mapping_option
@@ -56,14 +65,21 @@ Examples:
 )
 @json_option
 def command(
-    chip: str, workload: str, layer: str | None, pin: Path | None, as_json: bool, **options: Any
+    chip: str,
+    workload: str,
+    layer: str | None,
+    changes: dict[str, Change],
+    pin: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Show how the GEMMs of WORKLOAD run on CHIP: all in a table, or those of LAYER as loop nests.
 
     Each is the best of its space by --objective, unless a file given with --mapping pins it; costs are
     those of the GEMM alone, without the vector work of its layer.
     """
-    mapped = api.map_gemms(chip, workload, layer, **options)
+    loaded = api.load_chip(chip, changes)
+    mapped = api.map_gemms(loaded, workload, layer, **options)
     if pin:
         write_text(pin, pin_text(mapped))
     if as_json:
@@ -73,9 +89,9 @@ def command(
         _show_all(mapped)
         if any(each.gemm.causal for each in mapped):
             click.echo(_CAUSAL)
-        click.echo(space_text(api.load_chip(chip)))
+        click.echo(space_text(loaded))
         del options["phase"]
-        _show_kept(api.kept_tensors(chip, workload, **options))
+        _show_kept(api.kept_tensors(loaded, workload, **options))
     else:
         for each in mapped:
             _show(each)
@@ -89,7 +105,7 @@ def _show_all(mapped: Sequence[api.MappedGemm]) -> None:
             each.gemm.layer,
             _phase(each),
             _shape(each),
-            each.plan.dataflow,
+            each.plan.dataflow + (", direct" if each.plan.patches else ""),
             each.plan.split,
             f"{each.plan.tile_m} x {each.plan.tile_k} x {each.plan.tile_n}",
             f"{each.cost.time.total_cycles:,}",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from accelsim.errors import nearest
+from accelsim.yamlfile import change_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,6 +23,11 @@ def unknown_command(given: str, commands: Collection[str]) -> click.UsageError:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
+changes_option = click.option(
+    "--set", "changes", metavar="KEY=VALUE", multiple=True,
+    callback=lambda _context, _option, given: dict(map(change_of, given)),
+    help="Another value of the chip's file, as array.accumulator=fp16 (may be repeated).",
+)  # fmt: skip
 recipe_option = click.option(
     "--recipe", metavar="NAME", help="Training recipe (shipped name or file) in place of the chip's own."
 )

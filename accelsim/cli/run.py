@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from accelsim import api
-from accelsim.cli.options import out_option, training_options
+from accelsim.cli.options import changes_option, out_option, training_options
 from accelsim.cli.tables import show_result
 from accelsim.cli.training import Settings, make_job, train_jobs
 from accelsim.cli.writable import require_writable
 from accelsim.record import record_text
 from accelsim.report import write_report
-from accelsim.yamlfile import change_of
+from accelsim.yamlfile import Change
 
 EXAMPLES = """\b
 Examples:
@@ -30,16 +30,13 @@ Examples:
 @click.command("run", epilog=EXAMPLES)
 @click.argument("chip")
 @click.argument("workload")
-@click.option(
-    "--set", "changes", metavar="KEY=VALUE", multiple=True,
-    help="Another value of the chip's file, as array.accumulator=fp16 (may be repeated).",
-)  # fmt: skip
+@changes_option
 @out_option("reports/runs/CHIP_WORKLOAD/")
 @training_options
 def command(
     chip: str,
     workload: str,
-    changes: tuple[str, ...],
+    changes: dict[str, Change],
     out: Path | None,
     recipe: str | None,
     mapping: str | None,
@@ -52,7 +49,7 @@ def command(
     figures and report.html into the output folder. With --json the record goes to standard output.
     """
     settings = Settings(**choices)
-    loaded_chip = api.load_chip(chip, dict(map(change_of, changes)))
+    loaded_chip = api.load_chip(chip, changes)
     loaded_workload = api.load_workload(workload)
     folder = out or Path("reports/runs") / f"{loaded_chip.name}_{loaded_workload.name}"
     job = make_job(loaded_chip, loaded_workload, recipe, mapping, folder / loaded_chip.name, settings)

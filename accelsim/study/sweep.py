@@ -98,8 +98,8 @@ def sweep(
     """
     if not axes:
         raise InputError("a sweep needs a key and its values (array.rows=4,8,16)")
-    document = read_yaml(find_resource("arch_configs", chip))
-    changed(document, {key: values[0] for key, values in axes.items()})
+    first = {key: values[0] for key, values in axes.items()}
+    document = changed(read_yaml(find_resource("arch_configs", chip)), first)
     loaded = workload if isinstance(workload, Workload) else load_workload(workload)
     if recipe is not None:
         _recipe(str(recipe))

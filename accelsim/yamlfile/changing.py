@@ -29,18 +29,18 @@ def changed(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocume
     """``document`` as if its file said something else at the keys of ``changes``.
 
     Keys are written as in messages (``array.modes[0].lanes``); single values and lists in brackets can be
-    replaced. Comments stay, also where they speak of the old value.
+    replaced, and a key can be added to keys that are there. Comments stay, also where they speak of the old
+    value.
 
     Raises
     ------
-    InputError: a key that the file does not have (the nearest is named), or with keys of its own.
+    InputError: a key in a place that the file does not have (the nearest is named), or with keys of its own.
     """
     for key, value in changes.items():
         known = {key_text(path): path for path in document.positions if path}
         if key not in known:
-            raise InputError(
-                f"there is no key {key[:60]!r} to change{nearest(key, known)}", str(document.path)
-            )
+            document = _with_key(document, known, key, value)
+            continue
         node = _node(document, known[key])
         if node.end_mark.line != node.start_mark.line or node.end_mark.index == node.start_mark.index:
             where = position_of(document, known[key])
@@ -54,6 +54,18 @@ def changed(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocume
         text = document.text[: node.start_mark.index] + one_line(value) + document.text[node.end_mark.index :]
         document = document_of(document.path, text)
     return document
+
+
+def _with_key(document: YamlDocument, known: Mapping[str, KeyPath], key: str, value: Change) -> YamlDocument:
+    """``document`` with one more key, the first of its parent's."""
+    parent, dot, last = key.rpartition(".")
+    node = _node(document, known[parent] if dot else ()) if parent in known or not dot else None
+    if not isinstance(node, yaml.MappingNode) or not node.value or not last.isidentifier():
+        raise InputError(f"there is no key {key[:60]!r} to change{nearest(key, known)}", str(document.path))
+    first = node.value[0][0].start_mark
+    apart = ", " if node.flow_style else "\n" + " " * first.column
+    text = f"{document.text[: first.index]}{last}: {one_line(value)}{apart}{document.text[first.index :]}"
+    return document_of(document.path, text)
 
 
 def with_values(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocument:
