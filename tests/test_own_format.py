@@ -56,7 +56,11 @@ def test_a_file_trains_as_the_catalog_does(folder: Path) -> None:
     """With the fields of the catalog's formats in files, a run ends in the same bits and estimates alike."""
     chip, workload = accelsim.load_chip(folder / "chips" / "mine.yaml"), folder / "tiny.yaml"
     shipped = accelsim.load_chip("fp4_training")
-    ours, theirs = (accelsim.train(each, workload).training for each in (chip, shipped))
+    records = [accelsim.train(each, workload) for each in (chip, shipped)]
+    assert [len(each.formats) for each in records] == [2, 0]
+    for each in records[0].formats:
+        assert each.text == (folder / "formats" / f"{each.name}.yaml").read_text(encoding="utf-8")
+    ours, theirs = (each.training for each in records)
     assert ours is not None
     assert theirs is not None
     assert ours.weight_digest == theirs.weight_digest

@@ -228,6 +228,7 @@ def _finished_record(job: Job) -> RunRecord | None:
         and record.chip.sha256 == forecast.chip.sha256
         and record.workload.sha256 == forecast.workload.sha256
         and record.recipe.sha256 == forecast.recipe.sha256
+        and record.formats == forecast.formats
         and (record.mapping, record.objective) == (forecast.mapping, forecast.objective)
         and record.system == forecast.system
         and (forecast.dataset is None or record.dataset == forecast.dataset)

@@ -50,7 +50,7 @@ class Frozen(BaseModel):
 
 
 class InputFile(Frozen):
-    """A chip, workload or recipe as the run read it: its whole text and the SHA-256 of that text."""
+    """A chip, workload, recipe or format as the run read it: its whole text and the SHA-256 of that text."""
 
     name: str
     file: str
@@ -329,8 +329,9 @@ class SystemRecord(Frozen):
 class RunRecord(Frozen):
     """One run (``train``: values were computed; ``estimate``: cycles and energy only) on one chip.
 
-    ``phases``: a step is one of training, or the forward pass alone (of inference: nothing is kept), whose
-    epochs are passes over the test data.
+    ``formats``: files of number formats that the chip names beside those of the catalog. ``phases``: a step
+    is one of training, or the forward pass alone (of inference: nothing is kept), whose epochs are passes
+    over the test data.
     """
 
     schema_name: Literal["accelsim.run/1"] = Field(default=SCHEMA, alias="schema")
@@ -344,6 +345,7 @@ class RunRecord(Frozen):
     chip: InputFile
     workload: InputFile
     recipe: InputFile
+    formats: tuple[InputFile, ...] = ()
     mapping: InputFile | None = None
     objective: Literal["latency", "energy", "edp"] = "latency"
     dataset: DatasetRecord | None

@@ -27,6 +27,7 @@ from accelsim.cost import (
     weight_code_bytes,
 )
 from accelsim.mapping import Plan, Planner
+from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm
 from accelsim.program import Program
 from accelsim.recipe import Recipe
@@ -69,6 +70,7 @@ def make_record(
             "chip": input_file(chip.name, chip.source_name, chip.source_text),
             "workload": input_file(workload.name, workload.source_name, workload.source_text),
             "recipe": input_file(recipe.name, recipe.source_name, recipe.source_text),
+            "formats": own_formats(chip),
             "mapping": pins and input_file(Path(pins.source_name).stem, pins.source_name, pins.source_text),
             "objective": planner.objective,
             "dataset": _dataset(workload.data),
@@ -168,6 +170,16 @@ def _of_inference(parts: Mapping[str, int]) -> dict[str, int]:
 def input_file(name: str, file: str, text: str) -> dict[str, str]:
     """An input as a record echoes it."""
     return {"name": name, "file": file, "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def own_formats(chip: Chip) -> tuple[dict[str, str], ...]:
+    """The files of number formats that the chip's modes name, as a record echoes them."""
+    pairs = (pair for mode in chip.array.modes for pair in mode.operands)
+    files = sorted({name for pair in pairs for name in pair if name.endswith((".yaml", ".yml"))})
+    return tuple(
+        input_file(number_format(file).name, Path(file).name, Path(file).read_text(encoding="utf-8"))
+        for file in files
+    )
 
 
 def versions() -> dict[str, str | None]:

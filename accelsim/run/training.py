@@ -12,13 +12,12 @@ from accelsim import __version__
 from accelsim.chip import Chip
 from accelsim.errors import InputError
 from accelsim.mapping import PinFile, Planner
-from accelsim.numerics.formats import number_format
 from accelsim.program import compile_program
 from accelsim.recipe import Recipe
 from accelsim.record import RunRecord
 from accelsim.run.estimating import planner_for, require_a_batch, require_same_storage, resolve
 from accelsim.run.progress import Watcher
-from accelsim.run.recording import cost_of_step, make_record
+from accelsim.run.recording import cost_of_step, make_record, own_formats
 from accelsim.run.sharing import share_batch
 from accelsim.run.state import TrainingState, initial_state, load_checkpoint, save_checkpoint
 from accelsim.workload import Dataset, Workload
@@ -104,9 +103,7 @@ def _identity(planner: Planner, workload: Workload, recipe: Recipe, dataset: Dat
         parts += [planner.objective, planner.pins.source_text if planner.pins else ""]
     if chips > 1:
         parts.append(f"{chips} chips")
-    pairs = (pair for mode in planner.chip.array.modes for pair in mode.operands)
-    own = {name for pair in pairs for name in pair if name.endswith((".yaml", ".yml"))}
-    parts += [repr(number_format(name)) for name in sorted(own)]
+    parts += [each["text"] for each in own_formats(planner.chip)]
     words = (workload.batch, workload.epochs, workload.seed)
     return hashlib.sha256("\x1f".join([*parts, *map(str, words)]).encode()).hexdigest()
 
