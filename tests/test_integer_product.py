@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from older_processors import OLDER, check_on
 from oracles import accumulate
 
 from accelsim.numerics import instructions
@@ -94,20 +90,7 @@ print(instruction_set())
 """
 
 
-@pytest.mark.parametrize(
-    ("processor", "features", "wanted"), [("generic", "", "sse2"), ("haswell", "+avx2,+fma,+avx", "avx2")]
-)
+@pytest.mark.parametrize(("processor", "features", "wanted"), OLDER)
 def test_an_older_processor_gives_the_same_bits(processor: str, features: str, wanted: str) -> None:
     """Kernels for another processor, as Numba's own variables choose it, pass the same comparison."""
-    if instructions.instruction_set() not in ("vnni", "avx512", "avx2"):
-        pytest.skip("this machine has no AVX2 to do without")
-    tests = Path(__file__).parent
-    environment = os.environ | {
-        "NUMBA_CPU_NAME": processor,
-        "NUMBA_CPU_FEATURES": features,
-        "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _NARROWER], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout.split()[-1:], done.stderr) == ([wanted], "")
+    check_on(processor, features, wanted, _NARROWER)
