@@ -27,23 +27,13 @@ def chain(shape: tuple[int, ...], *parts: Layer | Residual | Concat) -> Sequence
 
 def residual(name: str, body: Sequence, shortcut: Sequence) -> Residual:
     """A residual block; its layers get names of their own."""
-    branches = [
-        Sequence(
-            tuple(
-                Leaf(leaf.layer, Site(f"{name}.{branch}.{leaf.site.name}", leaf.site.input_shape))
-                for leaf in sequence.leaves()
-            ),
-            sequence.input_shape,
-            False,
-        )
-        for branch, sequence in (("body", body), ("shortcut", shortcut))
-    ]
-    return Residual(branches[0], branches[1], Leaf(Add(), Site(f"{name}.add", body.output_shape)))
+    branches = renamed(f"{name}.body", body), renamed(f"{name}.shortcut", shortcut)
+    return Residual(branches, Leaf(Add(), Site(f"{name}.add", body.output_shape)))
 
 
 def concat(name: str, *branches: Sequence) -> Concat:
     """A block of branches side by side; their layers get names of their own."""
-    named = [_named(f"{name}.{number}", branch) for number, branch in enumerate(branches)]
+    named = [renamed(f"{name}.{number}", branch) for number, branch in enumerate(branches)]
     shapes = [branch.output_shape for branch in branches]
     joined = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
     inputs = int(np.prod(branches[0].input_shape))
@@ -51,14 +41,14 @@ def concat(name: str, *branches: Sequence) -> Concat:
     return Concat(tuple(named), closing)
 
 
-def _named(name: str, part: Any) -> Any:
+def renamed(name: str, part: Any) -> Any:
     """A part with the name put before the names of its layers."""
     if isinstance(part, Leaf):
         return replace(part, site=replace(part.site, name=f"{name}.{part.site.name}"))
     if isinstance(part, Sequence):
-        return replace(part, parts=tuple(_named(name, one) for one in part.parts))
-    branches = tuple(_named(name, branch) for branch in part.branches)
-    return Concat(branches, _named(name, part.closing))
+        return replace(part, parts=tuple(renamed(name, one) for one in part.parts))
+    branches = tuple(renamed(name, branch) for branch in part.branches)
+    return replace(part, branches=branches, closing=renamed(name, part.closing))
 
 
 def differences(values: Any, loss: Any, positions: list[tuple[int, ...]]) -> list[float]:

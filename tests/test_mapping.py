@@ -22,7 +22,7 @@ from accelsim.mapping.passes import Share, output_stationary
 from accelsim.mapping.plan import Splits
 from accelsim.mapping.scratchpad import half_capacity_bytes
 from accelsim.mapping.search import array_of
-from accelsim.mapping.tiling import Tile, choose_tile, operand_loads, pass_extents
+from accelsim.mapping.tiling import Room, Tile, choose_tile, operand_loads, pass_extents
 from accelsim.operations import Gemm, Tensor
 from accelsim.program import compile_program
 from accelsim.recipe import load_recipe
@@ -301,7 +301,7 @@ def dram_reads(gemm: Gemm, tile: Tile) -> int:
 def tile_on(chip: Chip, gemm: Gemm) -> Tile | None:
     """The tile for weights that stay and rows that are dealt out."""
     plan = plan_gemm(gemm, chip)
-    return choose_tile(gemm, chip, "weight_stationary", Splits(), array_shape(plan), plan.sum_bits)
+    return choose_tile(Room(gemm, chip, "weight_stationary", Splits(), array_shape(plan), plan.sum_bits))
 
 
 def test_a_convolutions_tile_holds_each_input_once(tmp_path: Path) -> None:

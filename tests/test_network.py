@@ -165,8 +165,10 @@ def test_residual_gradients_with_layers_on_the_shortcut() -> None:
     shortcut = chain(shape, Conv2d(channels=4, kernel=1, stride=2, padding=0), BatchNorm())
     inner = residual("inner", body, shortcut)
     outer = Residual(
-        Sequence((inner,), shape, False),
-        chain(shape, AveragePool(size=2, stride=2), Conv2d(channels=4, kernel=2, padding=1)),
+        (
+            Sequence((inner,), shape, False),
+            chain(shape, AveragePool(size=2, stride=2), Conv2d(channels=4, kernel=2, padding=1)),
+        ),
         Leaf(Add(), Site("outer.add", (3, 3, 4))),
     )
     check_gradients(chain(shape, outer, MaxPool(size=2)))
@@ -394,7 +396,7 @@ def test_sum_of_nonnegative_branches_is_nonnegative() -> None:
     shape = (3,)
     relu, plain = chain(shape, Relu()), chain(shape, Linear(features=3))
     for body, shortcut, expected in ((relu, relu, True), (relu, plain, False), (plain, relu, False)):
-        assert Residual(body, shortcut, Leaf(Add(), Site("add", shape))).output_nonnegative == expected
+        assert Residual((body, shortcut), Leaf(Add(), Site("add", shape))).output_nonnegative == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradient_check import chain, check_gradients, settings
+from gradient_check import chain, check_gradients, renamed, settings
 from plain_executor import QUANTISED, PlainExecutor, everywhere
 
 from accelsim.errors import InputError
@@ -46,17 +46,10 @@ from accelsim.workload import load_workload
 
 def gated(body: Sequence, gate: Sequence) -> Gated:
     """A gated block; its layers get names of their own."""
-    named = [
-        Sequence(
-            tuple(Leaf(leaf.layer, Site(f"{name}.{leaf.site.name}", leaf.site.input_shape))
-                  for leaf in branch.leaves()),
-            branch.input_shape, False,
-        )
-        for name, branch in (("body", body), ("gate", gate))
-    ]  # fmt: skip
+    named = renamed("body", body), renamed("gate", gate)
     inputs, elements = int(np.prod(body.input_shape)), int(np.prod(gate.output_shape))
     site = Site("gated", body.output_shape)
-    return Gated(named[0], named[1], Leaf(Product(gate=elements, inputs=inputs), site))
+    return Gated(named, Leaf(Product(gate=elements, inputs=inputs), site))
 
 
 @pytest.mark.parametrize("layer", [HardSigmoid(), HardSwish(), RmsNorm(epsilon=0.1), Scale()], ids=settings)

@@ -42,7 +42,15 @@ from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
 from accelsim.mapping.row_mapping import RowChoice
 from accelsim.mapping.row_stationary import plan_rows, runs_by_rows
-from accelsim.mapping.tiling import Tile, choose_tile, first_bytes, halos_of, loads_with_halos, tile_fits
+from accelsim.mapping.tiling import (
+    Room,
+    Tile,
+    choose_tile,
+    first_bytes,
+    halos_of,
+    loads_with_halos,
+    tile_fits,
+)
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
@@ -151,10 +159,10 @@ def _direct(gemm: Gemm, chip: Chip, choice: Choice, patches: Patches, sum_bits: 
 
 
 def _tile(gemm: Gemm, chip: Chip, choice: Choice, sum_bits: int, wanted: Tile | None) -> Tile | None:
-    given = gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits
+    room = Room(gemm, chip, choice.dataflow, choice.splits, choice.array, sum_bits, choice.patches)
     if wanted is None:
-        return choose_tile(*given, choice.patches)
-    return wanted if tile_fits(*given, wanted, choice.patches) else None
+        return choose_tile(room)
+    return wanted if tile_fits(room, wanted) else None
 
 
 def _cost(found: Appraisal, objective: Objective, place: int) -> Cost:

@@ -109,64 +109,12 @@ def concurrent_groups(gemm: Gemm, splits: Splits) -> int:
     return min(gemm.groups, splits.groups)
 
 
-def choose_tile(
-    gemm: Gemm,
-    chip: Chip,
-    dataflow: Dataflow,
-    splits: Splits,
-    array: ArrayShape,
-    sum_bits: int,
-    patches: Patches | None = None,
-) -> Tile | None:
-    """The tile of least DRAM traffic, or None if not even the smallest fits."""
-    everything = Tile(gemm.m, gemm.n, gemm.k, "m_outer")
-    if not gemm.macs:
-        return everything
-    room = _Room(gemm, chip, dataflow, splits, array, sum_bits, patches)
-    if room.depth(gemm.m, gemm.n) == gemm.k:
-        return everything  # one tile loads each operand once
-    unit_m, unit_n = pass_extents(dataflow, splits, array.rows, array.output_cols)
-    tiles = [
-        Tile(tile_m, tile_n, tile_k, loop_order)
-        for tile_m in _extents(unit_m, gemm.m)
-        for tile_n in _extents(unit_n, gemm.n)
-        if (tile_k := room.depth(tile_m, tile_n))
-        for loop_order in LOOP_ORDERS
-    ]
-    a_bytes, b_bytes = dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip)
-    return min(tiles, key=lambda tile: _traffic(gemm, a_bytes, b_bytes, tile, room.halos), default=None)
+class Room:
+    """The tiles that one way to run a GEMM leaves: how deep each may be.
 
-
-def tile_fits(
-    gemm: Gemm,
-    chip: Chip,
-    dataflow: Dataflow,
-    splits: Splits,
-    array: ArrayShape,
-    sum_bits: int,
-    tile: Tile,
-    patches: Patches | None = None,
-) -> bool:
-    """Whether ``tile`` cuts K at whole chunks of every piece, and has room."""
-    if not gemm.macs:
-        return True
-    room = _Room(gemm, chip, dataflow, splits, array, sum_bits, patches)
-    whole_chunks = tile.k == gemm.k or tile.k % room.step(tile.m, tile.n) == 0
-    return whole_chunks and room.depth(tile.m, tile.n) >= tile.k
-
-
-def _extents(unit: int, whole: int) -> list[int]:
-    """The whole, then ``unit`` times powers of two below it."""
-    doublings = max(ceil_div(whole, unit) - 1, 0).bit_length()
-    return [whole, *(unit << power for power in reversed(range(doublings)))]
-
-
-class _Room:
-    """How deep a tile may be: capacity >= 2 tile_k (tile_m A / (groups m k) + tile_n B / (groups k n)) +
-    pieces of K times tile_m tile_n sums, in bits, where A and B are the operands' bits in memory.
-
-    All is multiplied by groups m k n to stay in integers. A tile of a directly mapped convolution that is not
-    all of A also has to fit with its halo.
+    capacity >= 2 tile_k (tile_m A / (groups m k) + tile_n B / (groups k n)) + pieces of K times tile_m tile_n
+    sums, in bits, where A and B are the operands' bits in memory. All is multiplied by groups m k n to stay
+    in integers. A tile of a directly mapped convolution that is not all of A also has to fit with its halo.
     """
 
     def __init__(
@@ -177,16 +125,16 @@ class _Room:
         splits: Splits,
         array: ArrayShape,
         sum_bits: int,
-        patches: Patches | None,
+        patches: Patches | None = None,
     ) -> None:
-        self.halos, self.a_bits = halos_of(patches, gemm.m, gemm.k, splits, array.chunk), gemm.a.bits
-        self.whole_m = gemm.m
+        self.halos = halos_of(patches, gemm.m, gemm.k, splits, array.chunk)
+        self.gemm, self.dram_bytes = gemm, (dram_bytes(gemm.a, chip), dram_bytes(gemm.b, chip))
         self.scale = gemm.groups * gemm.m * gemm.k * gemm.n
         self.capacity_bits = 8 * half_capacity_bytes(chip) // concurrent_groups(gemm, splits)
         self.bits_a_result = sum_bits * splits.k
         self.a_bits_a_row = 2 * gemm.a.elements * gemm.a.bits * gemm.n
         self.b_bits_a_column = 2 * gemm.b.elements * gemm.b.bits * gemm.m
-        self.whole_k, self.chunks = gemm.k, array.chunk * splits.k
+        self.chunks = array.chunk * splits.k
         self.one_pass = pass_extents(dataflow, splits, array.rows, array.output_cols)
         stays = dataflow == "output_stationary" and self.chunks >= gemm.k
         self.finest = array.lanes * splits.k if stays else self.chunks
@@ -201,29 +149,61 @@ class _Room:
         room = self.scale * (self.capacity_bits - tile_m * tile_n * self.bits_a_result)
         depth = room // (tile_m * self.a_bits_a_row + tile_n * self.b_bits_a_column)
         step = self.step(tile_m, tile_n)
-        steps = ceil_div(self.whole_k, step) if depth >= self.whole_k else max(depth // step, 0)
+        steps = ceil_div(self.gemm.k, step) if depth >= self.gemm.k else max(depth // step, 0)
         if self.halos is not None and steps:
             steps = self._steps_with_halo(self.halos, tile_m, tile_n, step, steps)
-        return min(steps * step, self.whole_k)
+        return min(steps * step, self.gemm.k)
 
     def _steps_with_halo(self, halos: Halos, tile_m: int, tile_n: int, step: int, most: int) -> int:
         """The most steps of K whose tile fits with what it shares with its neighbours."""
         low, high = 0, most
         while low < high:
             steps = (low + high + 1) // 2 if low or high < most else high
-            tile_k = min(steps * step, self.whole_k)
-            fits = tile_m >= self.whole_m and tile_k >= self.whole_k
+            tile_k = min(steps * step, self.gemm.k)
+            fits = tile_m >= self.gemm.m and tile_k >= self.gemm.k
             if not fits:
-                a_bits = 2 * halos.most_inputs(tile_m, tile_k) * self.a_bits
+                a_bits = 2 * halos.most_inputs(tile_m, tile_k) * self.gemm.a.bits
                 others = tile_n * (tile_k * self.b_bits_a_column + tile_m * self.bits_a_result * self.scale)
                 fits = a_bits * self.scale + others <= self.capacity_bits * self.scale
             low, high = (steps, high) if fits else (low, steps - 1)
         return low
 
 
-def _traffic(gemm: Gemm, a_bytes: int, b_bytes: int, tile: Tile, halos: Halos | None) -> tuple[int, int, int]:
+def choose_tile(room: Room) -> Tile | None:
+    """The tile of least DRAM traffic, or None if not even the smallest fits."""
+    gemm = room.gemm
+    everything = Tile(gemm.m, gemm.n, gemm.k, "m_outer")
+    if not gemm.macs or room.depth(gemm.m, gemm.n) == gemm.k:
+        return everything  # one tile loads each operand once
+    unit_m, unit_n = room.one_pass
+    tiles = [
+        Tile(tile_m, tile_n, tile_k, loop_order)
+        for tile_m in _extents(unit_m, gemm.m)
+        for tile_n in _extents(unit_n, gemm.n)
+        if (tile_k := room.depth(tile_m, tile_n))
+        for loop_order in LOOP_ORDERS
+    ]
+    return min(tiles, key=lambda tile: _traffic(room, tile), default=None)
+
+
+def tile_fits(room: Room, tile: Tile) -> bool:
+    """Whether ``tile`` cuts K at whole chunks of every piece, and has room."""
+    if not room.gemm.macs:
+        return True
+    whole_chunks = tile.k == room.gemm.k or tile.k % room.step(tile.m, tile.n) == 0
+    return whole_chunks and room.depth(tile.m, tile.n) >= tile.k
+
+
+def _extents(unit: int, whole: int) -> list[int]:
+    """The whole, then ``unit`` times powers of two below it."""
+    doublings = max(ceil_div(whole, unit) - 1, 0).bit_length()
+    return [whole, *(unit << power for power in reversed(range(doublings)))]
+
+
+def _traffic(room: Room, tile: Tile) -> tuple[int, int, int]:
     """What to minimise: DRAM bytes read for both operands, tiles, place of the loop order."""
-    a_loads, b_loads = loads_with_halos(gemm.m, gemm.k, gemm.n, tile, halos if a_bytes else None)
+    gemm, (a_bytes, b_bytes) = room.gemm, room.dram_bytes
+    a_loads, b_loads = loads_with_halos(gemm.m, gemm.k, gemm.n, tile, room.halos if a_bytes else None)
     tiles = ceil_div(gemm.m, tile.m) * ceil_div(gemm.n, tile.n) * ceil_div(gemm.k, tile.k)
     return ceil_div(a_loads * a_bytes, 1) + b_loads * b_bytes, tiles, LOOP_ORDERS.index(tile.loop_order)
 

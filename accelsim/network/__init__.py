@@ -27,7 +27,17 @@ from accelsim.network.embedding import (
     Unembedding,
 )
 from accelsim.network.executor import Blend, Executor, Operand, VectorUnit, WindowOperand
-from accelsim.network.graph import Concat, EncoderDecoder, Gated, Leaf, Network, Part, Residual, Sequence
+from accelsim.network.graph import (
+    Branched,
+    Concat,
+    EncoderDecoder,
+    Gated,
+    Leaf,
+    Network,
+    Part,
+    Residual,
+    Sequence,
+)
 from accelsim.network.layer import Layer, Memory, Parameter, ShapeError, Site
 from accelsim.network.linear import Linear
 from accelsim.network.lstm import Lstm
@@ -69,6 +79,7 @@ __all__ = [
     "AveragePool",
     "BatchNorm",
     "Blend",
+    "Branched",
     "ClassToken",
     "Concat",
     "Conv2d",

@@ -9,19 +9,20 @@ from accelsim.network.layer import Formats, Layer, Site, tensor, vector_layer_wo
 from accelsim.operations import LayerWork, VectorWork
 
 
-class Add(Layer):
-    """The sum that closes a residual block; no workload names it.
-
-    `Residual` adds the branches and hands the sum on, which is then the layer's input and output.
-    """
-
-    kind = "add"
+class Closing(Layer):
+    """What closes branches: the block puts them together and hands that on, the layer's input and output."""
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         return x
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         return dy
+
+
+class Add(Closing):
+    """The sum that closes a residual block."""
+
+    kind = "add"
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
@@ -33,22 +34,15 @@ class Add(Layer):
         ]
 
 
-class Join(Layer):
-    """The end of branches that stand side by side; no workload names it.
+class Join(Closing):
+    """The end of branches that stand side by side.
 
-    `Concat` puts the branches together and hands them on, which is then the layer's input and output.
     Writing side by side costs nothing; the gradients of the branches' common input are added.
     """
 
     kind = "concat"
     branches: int = Field(ge=1, description="number of branches")
     inputs: int = Field(ge=1, description="elements of one sample of their common input")
-
-    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        return x
-
-    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        return dy
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         if self.branches == 1:
@@ -60,22 +54,15 @@ class Join(Layer):
         return [vector_layer_work(self, site, "backward", [added], read, [written])]
 
 
-class Product(Layer):
+class Product(Closing):
     """The product that closes a gated block.
 
-    `Gated` multiplies the branches and hands the product on, which is then the layer's input and output.
     Both operands are kept; the gradients of the branches' common input are added.
     """
 
     kind = "gated"
     gate: int = Field(ge=1, description="elements of one sample of the gate")
     inputs: int = Field(ge=1, description="elements of one sample of the branches' common input")
-
-    def forward(self, site: Site, x: F32, chip: Executor) -> F32:
-        return x
-
-    def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        return dy
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, gate, inputs = batch * site.elements, batch * self.gate, batch * self.inputs

@@ -90,55 +90,21 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Residual:
-    """body(x) + shortcut(x) (He et al., CVPR 2016); an empty shortcut is the identity."""
-
-    body: Sequence
-    shortcut: Sequence
-    closing: Leaf
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of one sample's output."""
-        return self.body.output_shape
-
-    @property
-    def output_nonnegative(self) -> bool:
-        """Whether the output cannot be below zero."""
-        return self.body.output_nonnegative and self.shortcut.output_nonnegative
-
-    def leaves(self) -> Iterator[Leaf]:
-        """All layers, in forward order, the adding last."""
-        yield from self.body.leaves()
-        yield from self.shortcut.leaves()
-        yield self.closing
-
-    def forward(self, x: F32, chip: Executor) -> F32:
-        """Output of a mini-batch."""
-        return self.closing.forward(
-            chip.vector.add(self.body.forward(x, chip), self.shortcut.forward(x, chip)), chip
-        )
-
-    def backward(self, dy: F32, chip: Executor) -> F32:
-        """dL/dx from dL/dy: the sum of both branches'."""
-        dy = self.closing.backward(dy, chip)
-        return chip.vector.add(self.body.backward(dy, chip), self.shortcut.backward(dy, chip))
-
-
-@dataclass(frozen=True)
-class Concat:
-    """Branches of one input, their outputs side by side along the last axis (Szegedy et al., CVPR 2015).
-
-    An empty branch is the identity, which makes a densely connected block (Huang et al., CVPR 2017).
-    """
+class Branched:
+    """Branches of one input and the layer that closes them, whose input is what they give together."""
 
     branches: tuple[Sequence, ...]
     closing: Leaf
 
     @property
+    def branch_names(self) -> tuple[str, ...]:
+        """What the branches' outputs are called where the closing layer reads them."""
+        return tuple(str(number) for number in range(len(self.branches)))
+
+    @property
     def output_shape(self) -> Shape:
         """Shape of one sample's output."""
-        return self.closing.site.input_shape
+        return self.closing.output_shape
 
     @property
     def output_nonnegative(self) -> bool:
@@ -146,10 +112,34 @@ class Concat:
         return all(branch.output_nonnegative for branch in self.branches)
 
     def leaves(self) -> Iterator[Leaf]:
-        """All layers, in forward order, the joining last."""
+        """All layers, in forward order, the closing one last."""
         for branch in self.branches:
             yield from branch.leaves()
         yield self.closing
+
+
+class Residual(Branched):
+    """body(x) + shortcut(x) (He et al., CVPR 2016); an empty shortcut is the identity."""
+
+    branch_names = ("body", "shortcut")
+
+    def forward(self, x: F32, chip: Executor) -> F32:
+        """Output of a mini-batch."""
+        body, shortcut = (branch.forward(x, chip) for branch in self.branches)
+        return self.closing.forward(chip.vector.add(body, shortcut), chip)
+
+    def backward(self, dy: F32, chip: Executor) -> F32:
+        """dL/dx from dL/dy: the sum of both branches'."""
+        dy = self.closing.backward(dy, chip)
+        body, shortcut = (branch.backward(dy, chip) for branch in self.branches)
+        return chip.vector.add(body, shortcut)
+
+
+class Concat(Branched):
+    """Branches of one input, their outputs side by side along the last axis (Szegedy et al., CVPR 2015).
+
+    An empty branch is the identity, which makes a densely connected block (Huang et al., CVPR 2017).
+    """
 
     def forward(self, x: F32, chip: Executor) -> F32:
         """Output of a mini-batch."""
@@ -168,37 +158,18 @@ class Concat:
         return first
 
 
-@dataclass(frozen=True)
-class Gated:
+class Gated(Branched):
     """body(x) * gate(x), element by element; an empty body is the identity.
 
     A gate of shape (c,) counts for every position of the body's channels: squeeze and excitation (Hu et al.,
     CVPR 2018). One of the body's shape is a gated linear unit (Dauphin et al., ICML 2017).
     """
 
-    body: Sequence
-    gate: Sequence
-    closing: Leaf
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of one sample's output."""
-        return self.body.output_shape
-
-    @property
-    def output_nonnegative(self) -> bool:
-        """Whether the output cannot be below zero."""
-        return self.body.output_nonnegative and self.gate.output_nonnegative
-
-    def leaves(self) -> Iterator[Leaf]:
-        """All layers, in forward order, the multiplying last."""
-        yield from self.body.leaves()
-        yield from self.gate.leaves()
-        yield self.closing
+    branch_names = ("body", "gate")
 
     def forward(self, x: F32, chip: Executor) -> F32:
         """Output of a mini-batch."""
-        body, gate = self.body.forward(x, chip), self.gate.forward(x, chip)
+        body, gate = (branch.forward(x, chip) for branch in self.branches)
         chip.keep(self.closing.site.name, "operands", (body, gate))
         return self.closing.forward(chip.vector.multiply(body, _spread(gate, body)), chip)
 
@@ -206,18 +177,24 @@ class Gated:
         """dL/dx from dL/dy: the sum of both branches'."""
         dy = self.closing.backward(dy, chip)
         body, gate = chip.kept(self.closing.site.name, "operands")
-        dgate = chip.vector.multiply(dy, body)
-        if gate.size < body.size:
-            columns = dgate.reshape(len(dy), -1, 1, dy.shape[-1])
-            positions = columns.shape[1], 1
-            dgate = chip.vector.average_pool(columns, positions, (1, 1), np.ones((1, 1), np.int64))
-        dbody = self.body.backward(chip.vector.multiply(dy, _spread(gate, body)), chip)
-        return chip.vector.add(dbody, self.gate.backward(dgate.reshape(gate.shape), chip))
+        dbody = chip.vector.multiply(dy, _spread(gate, body))
+        dgate = _summed(chip.vector.multiply(dy, body), gate, chip)
+        into_body, into_gate = self.branches
+        return chip.vector.add(into_body.backward(dbody, chip), into_gate.backward(dgate, chip))
 
 
 def _spread(gate: F32, body: F32) -> F32:
     """The gate with an axis for each of the body's."""
     return gate.reshape(len(gate), *(1,) * (body.ndim - gate.ndim), *gate.shape[1:])
+
+
+def _summed(dgate: F32, gate: F32, chip: Executor) -> F32:
+    """The gradient of a gate from that of its every use: their sum where it counts for many positions."""
+    if gate.size < dgate.size:
+        columns = dgate.reshape(len(dgate), -1, 1, dgate.shape[-1])
+        positions = columns.shape[1], 1
+        dgate = chip.vector.average_pool(columns, positions, (1, 1), np.ones((1, 1), np.int64))
+    return dgate.reshape(gate.shape)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from accelsim.network import Concat, EncoderDecoder, Gated, Leaf, Network, Residual
+from accelsim.network import Branched, EncoderDecoder, Leaf, Network
 from accelsim.numerics.block_formats import stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.operations import Gemm, LayerWork, Tensor, TensorFormats, VectorWork
@@ -170,17 +170,12 @@ def _input_readers(network: Network, reading: set[str]) -> set[str]:
     return set()
 
 
-def _branches(part: Residual | Concat | Gated | EncoderDecoder) -> dict[str, Network]:
+def _branches(part: Branched | EncoderDecoder) -> dict[str, Network]:
     """What a part hands its input to, by the names of the tensors that a closing layer would read."""
-    if isinstance(part, Residual):
-        names = part.closing.site.name
-        return {f"{names}.body": part.body, f"{names}.shortcut": part.shortcut}
-    if isinstance(part, Gated):
-        name = part.closing.site.name
-        return {f"{name}.body": part.body, f"{name}.gate": part.gate}
     if isinstance(part, EncoderDecoder):
         return {f"{part.name}.source": part.encoder, f"{part.name}.target": part.decoder}
-    return {f"{part.closing.site.name}.{i}": branch for i, branch in enumerate(part.branches)}
+    pairs = zip(part.branch_names, part.branches, strict=True)
+    return {f"{part.closing.site.name}.{name}": branch for name, branch in pairs}
 
 
 def _closings(network: Network, around: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:

@@ -107,7 +107,7 @@ class NetworkBuilder:
             raise self._mistake(entry, f"{shapes}; they must be equal")
         closing = Add()
         site = Site(self._numbered(closing.kind), body.output_shape, False, True)
-        return Residual(body, shortcut, Leaf(closing, site))
+        return Residual((body, shortcut), Leaf(closing, site))
 
     def _concat(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> Concat:
         branches = self._side_by_side(entry.settings["branches"], shape, nonnegative)
@@ -128,7 +128,7 @@ class NetworkBuilder:
             raise self._mistake(entry, f"{shapes}; it must give the same, or one number a channel")
         closing = Product(gate=math.prod(gate.output_shape), inputs=math.prod(shape))
         site = Site(self._numbered(closing.kind), body.output_shape, False, True)
-        return Gated(body, gate, Leaf(closing, site))
+        return Gated((body, gate), Leaf(closing, site))
 
     def _encoder_decoder(self, entry: Entry, shape: tuple[int, ...], nonnegative: bool) -> EncoderDecoder:
         source, positions = entry.settings["source"], shape[0]
