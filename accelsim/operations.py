@@ -188,3 +188,11 @@ class TensorFormats:
     gradient_weight: str
     storage: str
     master: str
+
+    def operands(self, phase: Phase) -> tuple[str, str]:
+        """Formats of the two operands of a layer's GEMM in ``phase``."""
+        return {
+            "forward": (self.activation, self.weight),
+            "backward": (self.gradient_input, self.weight),
+            "update": (self.activation, self.gradient_weight),
+        }[phase]

@@ -120,6 +120,36 @@ def test_a_change_needs_a_key_and_a_value(text: str) -> None:
         change_of(text)
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "message"),
+    [
+        ("estimate", ["x"], "must be KEY=VALUE (array.accumulator=fp16), got 'x'"),
+        ("map", ["array.rows=[1"], "array.rows: not valid YAML: the '[' of line 1 is not closed, "),
+        ("run", ["array.rows=.nan"], "array.rows: must be a finite number, got .nan"),
+        ("estimate", ["array.rows=8", "array.rows=9"], "array.rows: given twice"),
+        ("sweep", ["array.rows"], "must be KEY=VALUE,VALUE... (array.rows=4,8,16), got 'array.rows'"),
+        ("sweep", ["array.rows=4,.nan"], "array.rows[1]: must be a finite number, got .nan"),
+        ("sweep", ["array.rows=4", "array.rows=5"], "array.rows: given twice"),
+        ("sweep", [], "a sweep needs a key and its values (array.rows=4,8,16)"),
+    ],
+)
+def test_mistakes_of_set_name_it(
+    command: str, given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands behind --set is no file: the option is the place of a mistake in it."""
+    words = [word for text in given for word in ("--set", text)]
+    assert shell.main([command, "fp4_training", "letters_mlp", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --set: {message}")
+
+
+def test_a_mistake_of_a_changed_chip_says_what_was_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The place is the file's, whose text does not hold the value that is refused."""
+    words = ["estimate", "fp4_training", "letters_mlp", "--set", "array.rows=-1", "--set", "cores=2"]
+    assert shell.main(words) == 2
+    told = "array.rows: must be at least 1, got -1 (the file with array.rows=-1, cores=2)\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
 def test_an_ablation_repeats_by_its_command(tmp_path: Path) -> None:
     """The command of a row carries the changes, quoted for a shell."""
     plan = load_study(written(tmp_path, PLAN))

@@ -223,7 +223,7 @@ def test_check_says_what_each_file_is(capsys: pytest.CaptureFixture[str]) -> Non
     files = {path: kind for kind, folder in kinds.items() for path in sorted((ROOT / folder).glob("*.yaml"))}
     assert set(files.values()) == set(kinds)
     assert shell.main(["check", *map(str, files)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.split("; ")[0] for line in capsys.readouterr().out.splitlines()]
     assert lines == [f"{path}: {kind} '{path.stem}' is right" for path, kind in files.items()]
 
 
@@ -353,6 +353,40 @@ def test_check_follows_names(
     told = capsys.readouterr().err
     assert told.startswith(f"error: {path}:{line}:")
     assert message in told
+
+
+def changed_chip(folder: Path, old: str, new: str) -> Path:
+    """fp4_training with another text at one place."""
+    text = (ROOT / "arch_configs" / "fp4_training.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path = folder / "mine.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_check_refuses_a_chip_that_cannot_run_its_own_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told at the recipe's place, with the first pair of formats and the phase that no mode takes."""
+    path = changed_chip(tmp_path, "recipe: ibm2020_fp4", "recipe: luq2023")
+    assert shell.main(["check", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {path}:")
+    assert "recipe: 'luq2023' multiplies fp4_e3m0 x int4 (backward), but no mode of the array does; " in told
+    assert "they take: int4 x int4, " in told
+
+
+def test_check_says_what_a_chip_does_not_do_with_its_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An inference chip runs the forward pass alone; other 16-bit numbers than the recipe's are not run."""
+    path = changed_chip(tmp_path, "  storage_format: dlfloat16 ", "  storage_format: bf16 ")
+    assert shell.main(["check", "tpu_v1", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "tpu_v1: chip 'tpu_v1' is right; it runs the forward pass of its recipe 'int8_inference' alone",
+        f"{path}: chip 'fp4_training' is right; it can be estimated, not run: recipe 'ibm2020_fp4' stores "
+        "dlfloat16, its vector unit bf16",
+    ]
 
 
 def test_check_refuses_what_is_none_of_the_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,6 +161,21 @@ def test_run_trains_one_chip_and_keeps_everything(
     assert "fp4_training  epoch 1/2  loss 0.5000  accuracy  81.0 %  test accuracy  80.0 %" in printed.err
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_time_of_compiling_is_announced(
+    compiled: bool, verbs: FakeVerbs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh install compiles its kernels in the first run, which takes longer than a small run itself."""
+    cache = Path("kernels/numerics")
+    cache.mkdir(parents=True)
+    if compiled:
+        (cache / "accumulate.nbi").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache.parent))
+    assert shell.main(["run", "fp4_training", "net"]) == 0
+    said = "on this computer in all, and a minute or two, once, to compile its kernels\n"
+    assert (said in capsys.readouterr().err) == (not compiled)
+
+
 def test_run_for_a_program(verbs: FakeVerbs, capsys: pytest.CaptureFixture[str]) -> None:
     """--json --quiet: the record on standard output and not a word besides."""
     assert shell.main(["run", "fp4_training", "net", "--json", "--quiet", "--out", "o"]) == 0

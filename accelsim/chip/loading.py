@@ -19,6 +19,7 @@ from accelsim.yamlfile import (
     YamlDocument,
     changed,
     key_text,
+    one_line,
     parse,
     position_of,
     read_yaml,
@@ -36,7 +37,14 @@ def load_chip(name_or_path: str | Path, changes: Mapping[str, Change] = _AS_IT_I
     Raises `InputError` with file, line, column, key, the value given and what is allowed, for the
     first mistake in the file. A `Chip` that comes back is complete and needs no further check.
     """
-    return chip_of(changed(read_yaml(find_resource("arch_configs", name_or_path)), changes))
+    document = changed(read_yaml(find_resource("arch_configs", name_or_path)), changes)
+    try:
+        return chip_of(document)
+    except InputError as error:
+        if not changes:
+            raise
+        said = ", ".join(f"{key}={one_line(value)}" for key, value in changes.items())
+        raise InputError(f"{error.message} (the file with {said})", error.where) from None
 
 
 def chip_of(document: YamlDocument) -> Chip:

@@ -11,10 +11,13 @@ from typing import Any
 
 import click
 
+from accelsim.chip import Chip
 from accelsim.cli.options import json_option, quiet_option
 from accelsim.errors import InputError, nearest
+from accelsim.mapping import pairs_asked, pairs_taken
+from accelsim.recipe import load_recipe
 from accelsim.storage import ResourceKind, resource_dir, shipped
-from accelsim.yamlfile import KeyPath, key_text, position_of, read_yaml
+from accelsim.yamlfile import KeyPath, YamlDocument, key_text, position_of, read_yaml
 
 EXAMPLES = """\b
 Examples:
@@ -80,18 +83,19 @@ def command(context: click.Context, files: tuple[str, ...], as_json: bool, quiet
         if result["error"]:
             click.echo(f"error: {result['error']}", err=True)
         elif not quiet and not as_json:
-            click.echo(f"{result['file']}: {result['kind']} '{result['name']}' is right")
+            note = f"; {result['note']}" if result["note"] else ""
+            click.echo(f"{result['file']}: {result['kind']} '{result['name']}' is right{note}")
     context.exit(2 if any(result["error"] for result in results) else 0)
 
 
 def _check(given: str) -> dict[str, Any]:
-    kind = None
+    kind, note = None, ""
     try:
         path, kind = _found(given)
-        name = _checked_record(path) if kind == "record" else _checked_yaml(kind, path)
+        name, note = (_checked_record(path), "") if kind == "record" else _checked_yaml(kind, path)
     except InputError as error:
-        return {"file": given, "kind": kind, "name": None, "error": str(error)}
-    return {"file": given, "kind": kind, "name": name, "error": None}
+        return {"file": given, "kind": kind, "name": None, "note": "", "error": str(error)}
+    return {"file": given, "kind": kind, "name": name, "note": note, "error": None}
 
 
 def _found(given: str) -> tuple[Path, str]:
@@ -134,7 +138,8 @@ def _checked_record(path: Path) -> str:
     return f"{record.workload.name} on {record.chip.name}"
 
 
-def _checked_yaml(kind: str, path: Path) -> str:
+def _checked_yaml(kind: str, path: Path) -> tuple[str, str]:
+    """The name in the file, and what else there is to say of it."""
     # With a separator in front, a file without an ending is not taken for a shipped name.
     loaded = _loader(kind)(os.path.join(os.curdir, path))
     document = read_yaml(path)
@@ -143,7 +148,30 @@ def _checked_yaml(kind: str, path: Path) -> str:
             _loader(named)(name)
         except InputError as error:
             raise InputError(f"{key_text(place)}: {error}", position_of(document, place)) from None
-    return path.stem if kind == "pins" else str(loaded.name)
+    if kind == "chip":
+        return loaded.name, _checked_pair(loaded, document)
+    return path.stem if kind == "pins" else str(loaded.name), ""
+
+
+def _checked_pair(chip: Chip, document: YamlDocument) -> str:
+    """What of its own recipe the chip does not run; raises where it can neither train nor infer with it."""
+    recipe = load_recipe(chip.recipe)
+    asked = [(phase, pair) for phase, pairs in pairs_asked(recipe).items() for pair in pairs]
+    refused = [(phase, pair) for phase, pair in asked if chip.array.mode_for(*pair) is None]
+    if refused and refused == [(phase, pair) for phase, pair in asked if phase != "forward"]:
+        return f"it runs the forward pass of its recipe '{recipe.name}' alone"
+    if refused:
+        phase, pair = refused[0]
+        raise InputError(
+            f"recipe: '{recipe.name}' multiplies {' x '.join(pair)} ({phase}), but no mode of the array "
+            f"does; they take: {pairs_taken(chip)}",
+            position_of(document, ("recipe",)),
+        )
+    held = chip.vector_unit.storage_format
+    if recipe.storage == held:
+        return ""
+    stored = f"recipe '{recipe.name}' stores {recipe.storage}, its vector unit {held}"
+    return f"it can be estimated, not run: {stored}"
 
 
 def _loader(kind: str) -> Any:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from accelsim.errors import nearest
+from accelsim.errors import InputError, nearest
 from accelsim.yamlfile import change_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Value = TypeVar("Value")
 
 
 def unknown_command(given: str, commands: Collection[str]) -> click.UsageError:
@@ -21,11 +22,25 @@ def unknown_command(given: str, commands: Collection[str]) -> click.UsageError:
     )
 
 
+def changes_of(given: Iterable[str], read: Callable[[str], tuple[str, Value]]) -> dict[str, Value]:
+    """What ``--set`` says, by key. Raises `InputError` for what ``read`` refuses, and a key given twice."""
+    found: dict[str, Value] = {}
+    for text in given:
+        try:
+            key, value = read(text)
+        except InputError as error:
+            raise InputError(str(error), "--set") from None
+        if key in found:
+            raise InputError(f"{key}: given twice", "--set")
+        found[key] = value
+    return found
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
 changes_option = click.option(
     "--set", "changes", metavar="KEY=VALUE", multiple=True,
-    callback=lambda _context, _option, given: dict(map(change_of, given)),
+    callback=lambda _context, _option, given: changes_of(given, change_of),
     help="Another value of the chip's file, as array.accumulator=fp16 (may be repeated).",
 )  # fmt: skip
 recipe_option = click.option(

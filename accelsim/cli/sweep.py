@@ -9,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from accelsim.cli.options import batch_option, json_option, objective_option, quiet_option, recipe_option
+from accelsim.cli.options import (
+    batch_option,
+    changes_of,
+    json_option,
+    objective_option,
+    quiet_option,
+    recipe_option,
+)
 from accelsim.cli.terminal import print_table
 from accelsim.cli.writable import require_writable
 from accelsim.errors import InputError
@@ -73,9 +80,9 @@ def command(
     Best are the points that no other beats in time, energy and die area at once. Only what a key says is
     changed: the energy and area that a larger scratchpad should have are values of their own.
     """
-    given = dict(map(axis_of, axes))
-    if len(given) < len(axes):
-        raise InputError("a key may be given once, with all its values", "--set")
+    given = changes_of(axes, axis_of)
+    if not given:
+        raise InputError("a sweep needs a key and its values (array.rows=4,8,16)", "--set")
     if out:
         require_writable(out)
 

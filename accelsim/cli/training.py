@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accelsim import api
-from accelsim.cli.progress import Listener, clock, show_progress, show_runs
+from accelsim.cli.announcing import Job, announcement
+from accelsim.cli.progress import Listener, show_progress, show_runs
 from accelsim.cli.writable import require_writable
 from accelsim.record import RunRecord, read_record, record_text
-from accelsim.report import quantities
-from accelsim.report.readings import read_off
 from accelsim.run.host_threads import fit_at_once
 from accelsim.run.side_by_side import Order, train_side_by_side
 from accelsim.storage import write_text
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
     from accelsim.chip import Chip
     from accelsim.run import Progress
     from accelsim.workload import Workload
-
-# Host time per simulated multiply-accumulate of a training step, all bookkeeping included: where products
-# are added in groups, and where each is rounded. Measured on a server of 2021 with the shipped
-# workloads; only for the sentence "about N minutes".
-_HOST_NS_PER_MAC_GROUPED = 0.15
-_HOST_NS_PER_MAC_CHAINED = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,29 +42,6 @@ class Settings:
     resume: bool
     quiet: bool
     processes: int | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """One chip to train on: its inputs, where its record goes, and the estimate made beforehand."""
-
-    chip: Chip
-    workload: Workload
-    recipe: str | None
-    mapping: str | None
-    folder: Path
-    seed: int
-    forecast: RunRecord
-
-    @property
-    def record_path(self) -> Path:
-        """Where the record goes when the run is done."""
-        return self.folder / "record.json"
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """Where the run keeps what it needs to go on."""
-        return self.folder / "checkpoint.npz"
 
 
 def make_job(
@@ -116,7 +86,7 @@ def train_jobs(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
     left = [job for job, record in zip(jobs, finished, strict=True) if record is None]
     at_once = len(left) > 1 and _at_once(left, settings)
     if not settings.quiet:
-        click.echo("\n".join(_announcement(jobs, finished, at_once=at_once)), err=True)
+        click.echo("\n".join(announcement(jobs, finished, at_once=at_once)), err=True)
     trained = iter(_train_at_once(left, settings) if at_once else (_train(job, settings) for job in left))
     return [record or next(trained) for record in finished]
 
@@ -124,7 +94,7 @@ def train_jobs(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
 def _at_once(jobs: Sequence[Job], settings: Settings) -> bool:
     if settings.processes is not None:
         return settings.processes >= len(jobs)
-    return fit_at_once(settings.threads, [_macs(job.forecast) for job in jobs])
+    return fit_at_once(settings.threads, [job.macs for job in jobs])
 
 
 def command_line() -> str:
@@ -234,52 +204,3 @@ def _finished_record(job: Job) -> RunRecord | None:
         and (forecast.dataset is None or record.dataset == forecast.dataset)
     )
     return record if same else None
-
-
-def _announcement(jobs: Sequence[Job], finished: Sequence[RunRecord | None], *, at_once: bool) -> list[str]:
-    """What will be done, and about how long it takes on this computer."""
-    lines = [_job_line(job, record) for job, record in zip(jobs, finished, strict=True)]
-    times = [host_seconds(job.forecast) for job, done in zip(jobs, finished, strict=True) if not done]
-    seconds = max(times) if at_once else sum(times)
-    way = "both at once" if at_once else "in all"
-    return [
-        *lines,
-        f"writing to {jobs[-1].folder.parent}; about {clock(_rounded(seconds))} on this computer {way}",
-    ]
-
-
-def _job_line(job: Job, finished: RunRecord | None) -> str:
-    forecast, chip = job.forecast, job.chip.name
-    if forecast.system:
-        chip = f"{forecast.chips} x {chip}"
-    if finished:
-        return f"{chip}: finished before, kept ({job.record_path})"
-    epochs = "1 epoch" if forecast.epochs == 1 else f"{forecast.epochs} epochs"
-    steps = f"{epochs} of {forecast.steps_per_epoch} steps of {forecast.batch} samples"
-    on_chip = quantities.seconds(read_off(forecast).run_seconds)
-    return (
-        f"{chip}: training {job.workload.name} with {forecast.recipe.name}, {steps}, seed {job.seed}; "
-        f"on the chip that takes {on_chip}"
-    )
-
-
-def host_seconds(forecast: RunRecord) -> float:
-    """A rough guess of how long this computer needs for the run."""
-    step_ns = sum(
-        gemm.groups * gemm.m * gemm.k * gemm.n
-        * (_HOST_NS_PER_MAC_CHAINED if gemm.lanes == 1 else _HOST_NS_PER_MAC_GROUPED)
-        for layer in forecast.cost.layers for gemm in layer.gemms
-    )  # fmt: skip
-    return forecast.epochs * forecast.steps_per_epoch * forecast.chips * step_ns * 1e-9
-
-
-def _macs(forecast: RunRecord) -> list[int]:
-    """Of each product of a step."""
-    gemms = (gemm for layer in forecast.cost.layers for gemm in layer.gemms)
-    return [gemm.groups * gemm.m * gemm.k * gemm.n for gemm in gemms]
-
-
-def _rounded(seconds: float) -> float:
-    """A guess should not look exact: whole tens of seconds, whole minutes from two on."""
-    step = 10 if seconds < 120 else 60
-    return step * max(1, round(seconds / step))

@@ -37,6 +37,7 @@ from accelsim.mapping.appraisal import Appraisal, Appraiser
 from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.direct import candidates
 from accelsim.mapping.merging import Link
+from accelsim.mapping.modes import mode_of
 from accelsim.mapping.partition import count_chip, count_direct, least_direct, partitions
 from accelsim.mapping.passes import ArrayCounts, ArrayShape, Share, ceil_div
 from accelsim.mapping.plan import Convolution, Dataflow, Patches, Plan, Splits
@@ -107,9 +108,7 @@ def plan_gemm(gemm: Gemm, chip: Chip, objective: Objective = "latency", only: Re
     Raises InputError if no mode of the array takes the operands' formats, or if not even the
     smallest tile (or not the only one allowed) fits into half of the scratchpads.
     """
-    mode = chip.array.mode_for(gemm.a_format, gemm.b_format)
-    if mode is None:
-        raise _no_mode(gemm, chip)
+    mode = mode_of(gemm, chip)
     sum_bits = accumulator_bits(chip.array.accumulator, gemm.a_format, gemm.b_format, gemm.k)
     if only.allows_rows and runs_by_rows(gemm, chip):
         return plan_rows(gemm, chip, mode, sum_bits, only.rows)
@@ -277,14 +276,6 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bi
         readout=chip.vector_unit.storage_format,
         multicast=chip.scratchpad.multicast,
         patches=choice.patches,
-    )
-
-
-def _no_mode(gemm: Gemm, chip: Chip) -> InputError:
-    pairs = ", ".join(f"{a} x {b}" for mode in chip.array.modes for a, b in mode.operands)
-    return InputError(
-        f"layer '{gemm.layer}' ({gemm.phase}): chip '{chip.name}' has no mode that multiplies "
-        f"{gemm.a_format} x {gemm.b_format}; its modes take: {pairs}"
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from accelsim.chip import Chip, Mode
-from accelsim.errors import InputError
 from accelsim.mapping.conventions import Convention, convention_cycles
+from accelsim.mapping.modes import mode_of
 from accelsim.mapping.passes import DATAFLOWS, ArrayShape, Share
 from accelsim.mapping.plan import Dataflow
 from accelsim.operations import PHASES, Gemm, Phase
@@ -56,12 +56,7 @@ def cycle_rows(
 
 
 def _row(gemm: Gemm, chip: Chip, convention: Convention) -> CycleRow:
-    mode = chip.array.mode_for(gemm.a_format, gemm.b_format)
-    if mode is None:
-        raise InputError(
-            f"layer '{gemm.layer}' ({gemm.phase}): chip '{chip.name}' has no mode that multiplies "
-            f"{gemm.a_format} x {gemm.b_format}; choose another --recipe or --phase"
-        )
+    mode = mode_of(gemm, chip)
     names: tuple[Dataflow, ...] = ("output_stationary", "weight_stationary", "input_stationary")
     known = names[:1] if convention == "stonne" else names
     theirs = {name: gemm.groups * _theirs(gemm, chip, mode, convention, name) for name in known}

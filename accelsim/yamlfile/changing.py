@@ -22,7 +22,13 @@ def change_of(text: str) -> tuple[str, Change]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"must be KEY=VALUE (array.accumulator=fp16), got {text[:60]!r}")
-    return key, document_of(Path(key), f"value: {value}").data["value"]
+    try:
+        return key, document_of(Path(key), f"value: {value}").data["value"]
+    except InputError as error:  # its place is none in a file that the user has
+        place, message = key, error.message
+        if message.startswith("value"):
+            place, message = key + message[len("value") : message.index(": ")], message.split(": ", 1)[1]
+        raise InputError(f"{place}: {message}") from None
 
 
 def changed(document: YamlDocument, changes: Mapping[str, Change]) -> YamlDocument:
