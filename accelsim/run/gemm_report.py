@@ -174,12 +174,7 @@ def _formats(
     chip: Chip, phase: Phase, a: str | NumberFormat | None, b: str | NumberFormat | None
 ) -> tuple[NumberFormat, NumberFormat]:
     recipe = load_recipe(chip.recipe)
-    activation, weight = recipe.activation.signed_format, recipe.weight.format
-    default_a, default_b = {
-        "forward": (activation, weight),
-        "backward": (recipe.gradient.input_format, weight),
-        "update": (activation, recipe.gradient.weight_format),
-    }[phase]
+    default_a, default_b = recipe.rules((), (), 0.5, nonnegative=False).formats.operands(phase)
     return _named("a_format", a or default_a, recipe.name), _named("b_format", b or default_b, recipe.name)
 
 
