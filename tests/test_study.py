@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -169,3 +174,39 @@ def test_a_study_goes_on_where_it_was_and_redraws_from_its_rows(tmp_path: Path) 
 def test_any_metric_has_its_figures(name: str, metric: Metric) -> None:
     """A study may hold tasks of one's own: shares are percent, and only of accuracy is more better."""
     assert metric_called(name) == metric
+
+
+def test_a_study_that_is_killed_leaves_nothing_running(tmp_path: Path) -> None:
+    """Processes that train for a study end by themselves once it is gone, within a step."""
+    plan = written(tmp_path, PLAN.replace("epochs: 1,", "epochs: 100000,"))
+    words = [sys.executable, "-m", "accelsim", "study", "accuracy", str(plan)]
+    study = subprocess.Popen([*words, "--processes", "2", "--out", str(tmp_path)], stdout=subprocess.DEVNULL)
+    try:
+        held = tmp_path / "unfinished"
+        _until(lambda: held.is_dir() and len(list(held.glob("*.npz"))) == 2, seconds=300)
+        workers = _children(study.pid)
+        assert len(workers) >= 2
+    finally:
+        study.kill()
+        study.wait()
+    _until(lambda: not any(_is_there(worker) for worker in workers), seconds=60)
+
+
+def _children(pid: int) -> list[int]:
+    asked = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, check=True)
+    return [int(word) for word in asked.stdout.split()]
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _until(true: Callable[[], bool], seconds: int) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

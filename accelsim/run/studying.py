@@ -8,11 +8,12 @@ is no longer the plan's is run again. Each process computes on one thread, which
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from accelsim.chip import load_chip
@@ -20,6 +21,7 @@ from accelsim.errors import InputError
 from accelsim.record import RunRecord
 from accelsim.record.study import StudyRow, read_row, row_text, study_row
 from accelsim.run.estimating import estimate, resolve
+from accelsim.run.progress import Progress
 from accelsim.run.study_plan import StudyJob, StudyPlan, System, Task
 from accelsim.run.training import train
 from accelsim.storage import write_text
@@ -118,7 +120,15 @@ def _trained(run: StudyRun, *, resume: bool) -> RunRecord:
         checkpoint=run.checkpoint_path,
         resume=resume,
         command=run.command,
+        progress=_end_with_the_study,
     )
+
+
+def _end_with_the_study(_: Progress) -> None:
+    """End this process once the study that asked for its run was killed: the pool would wait on for ever."""
+    study = parent_process()
+    if study is not None and not study.is_alive():
+        os._exit(1)
 
 
 def do_runs(runs: Sequence[StudyRun], processes: int) -> Iterator[StudyRow]:
