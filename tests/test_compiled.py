@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
-from accelsim.datapath import vector_kernels
+from accelsim.datapath import row_kernels, vector_kernels
 from accelsim.numerics import code_kernels, compiled, window_kernels
 
 
@@ -71,3 +72,15 @@ def test_the_cache_finds_every_kernel_again() -> None:
         for found in vars(module).values():
             cells = getattr(getattr(found, "py_func", None), "__closure__", None) or ()
             assert not [cell for cell in cells if hasattr(cell.cell_contents, "py_func")]
+
+
+def test_a_kernel_that_divides_by_zero_goes_on() -> None:
+    """A softmax over infinities gives NaNs and rows of zero variance infinities, as float32 has it."""
+    logits, found = np.full((1, 2), np.inf, np.float32), np.empty((1, 2), np.float32)
+    vector_kernels.softmax_rows(logits, found)
+    assert np.isnan(found).all()
+    y, mean, inverse = (np.empty(shape, np.float32) for shape in ((1, 2), 1, 1))
+    one, none = np.ones(2, np.float32), np.zeros(2, np.float32)
+    rows = one.reshape(1, 2), one, none, np.float32(0.5), np.float32(0), True
+    row_kernels.layer_norm(*rows, y, mean, inverse)
+    assert np.isposinf(inverse).all()

@@ -14,6 +14,13 @@ from accelsim.datapath.curve_kernels import hyperbolic_tangent, sigmoid
 from accelsim.numerics.compiled import kernel
 
 
+@kernel()
+def _gates(gates: Any) -> Any:
+    """The four gates of a sample, each by itself."""
+    h = gates.size // 4
+    return gates[:h], gates[h : 2 * h], gates[2 * h : 3 * h], gates[3 * h :]
+
+
 @kernel(parallel=True)
 def lstm_cell(
     of_input: Any, of_state: Any, bias: Any, before: Any, gates: Any, cell: Any, hidden: Any
@@ -22,14 +29,20 @@ def lstm_cell(
     directions, samples, features = before.shape
     for row in prange(directions * samples):
         d, n = row // samples, row % samples
+        left, right, fixed, found = of_input[d, n], of_state[d, n], bias[d], gates[d, n]
+        for at in range(4 * features):
+            found[at] = (left[at] + right[at]) + fixed[at]
+        i, f, g, o = _gates(found)
+        for gate in (i, f, o):
+            for j in range(features):
+                gate[j] = sigmoid(gate[j])
         for j in range(features):
-            for gate in range(4):
-                at = gate * features + j
-                total = (of_input[d, n, at] + of_state[d, n, at]) + bias[d, at]
-                gates[d, n, at] = hyperbolic_tangent(total) if gate == 2 else sigmoid(total)
-            kept = gates[d, n, features + j] * before[d, n, j]
-            cell[d, n, j] = kept + gates[d, n, j] * gates[d, n, 2 * features + j]
-            hidden[d, n, j] = gates[d, n, 3 * features + j] * hyperbolic_tangent(cell[d, n, j])
+            g[j] = hyperbolic_tangent(g[j])
+        old, new, out = before[d, n], cell[d, n], hidden[d, n]
+        for j in range(features):
+            new[j] = f[j] * old[j] + i[j] * g[j]
+        for j in range(features):
+            out[j] = o[j] * hyperbolic_tangent(new[j])
 
 
 @kernel(parallel=True)
@@ -41,13 +54,18 @@ def lstm_cell_backward(
     directions, samples, features = before.shape
     for row in prange(directions * samples):
         d, n = row // samples, row % samples
+        above, old, out = dhidden[d, n], before[d, n], dbefore[d, n]
+        i, f, g, o = _gates(gates[d, n])
+        di, df, dg, do = _gates(dgates[d, n])
+        curved, change = np.empty(features, np.float32), np.empty(features, np.float32)
         for j in range(features):
-            i, f = gates[d, n, j], gates[d, n, features + j]
-            g, o = gates[d, n, 2 * features + j], gates[d, n, 3 * features + j]
-            t = hyperbolic_tangent(cell[d, n, j])
-            change = dcell[d, n, j] + (dhidden[d, n, j] * o) * (one - t * t)
-            dgates[d, n, j] = (change * g) * (i * (one - i))
-            dgates[d, n, features + j] = (change * before[d, n, j]) * (f * (one - f))
-            dgates[d, n, 2 * features + j] = (change * i) * (one - g * g)
-            dgates[d, n, 3 * features + j] = (dhidden[d, n, j] * t) * (o * (one - o))
-            dbefore[d, n, j] = change * f
+            curved[j] = hyperbolic_tangent(cell[d, n, j])
+        for j in range(features):
+            change[j] = dcell[d, n, j] + (above[j] * o[j]) * (one - curved[j] * curved[j])
+            do[j] = (above[j] * curved[j]) * (o[j] * (one - o[j]))
+        for j in range(features):
+            di[j] = (change[j] * g[j]) * (i[j] * (one - i[j]))
+            dg[j] = (change[j] * i[j]) * (one - g[j] * g[j])
+        for j in range(features):
+            df[j] = (change[j] * old[j]) * (f[j] * (one - f[j]))
+            out[j] = change[j] * f[j]

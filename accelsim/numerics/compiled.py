@@ -54,7 +54,8 @@ def cache_folder() -> str:
 def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: compile a function on plain arrays, cached in `cache_folder`.
 
-    ``parallel`` splits independent outputs over threads; a reduction must never cross them.
+    ``parallel`` splits independent outputs over threads; a reduction must never cross them. A float divided
+    by zero is an infinity or a NaN: the check for it that Python's rule takes keeps loops from being vectors.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -62,7 +63,7 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
         if not os.environ.get("NUMBA_CACHE_DIR"):
             _CONFIG.CACHE_DIR = cache_folder()
         try:
-            return numba.njit(cache=True, parallel=parallel)(function)
+            return numba.njit(cache=True, parallel=parallel, error_model="numpy")(function)
         finally:
             _CONFIG.CACHE_DIR = before
 
