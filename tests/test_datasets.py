@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,14 @@ def own_file(folder: Path, **changed: Any) -> Path:
     path = folder / "own.npz"
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
     return path
+
+
+def huge_header() -> bytes:
+    """The beginning of an array of 2**50 numbers."""
+    stream = io.BytesIO()
+    facts = {"descr": "<i8", "fortran_order": False, "shape": (2**50,)}
+    np.lib.format.write_array_header_1_0(stream, facts)
+    return stream.getvalue()
 
 
 def test_names_lists_every_bundled_set() -> None:
@@ -179,7 +189,20 @@ def test_own_images_without_channels_get_one(tmp_path: Path) -> None:
         ),
         ({"test_y": np.array([-1, 0])}, "test_y: classes are numbered from 0, got -1"),
         ({"test_y": np.array([1, 7])}, "test_y: holds class 7, but train_y ends at 2"),
-        ({"train_x": np.array([object()] * 6)}, r"own\.npz: not an \.npz file of plain arrays"),
+        (
+            {"train_x": np.array([object()] * 6)},
+            r"own\.npz: an array in it holds Python objects, which are not read; save plain numbers",
+        ),
+        (
+            {"train_x": np.full((6, 4), 1e300)},
+            "train_x: holds numbers that are not finite, or beyond those of float32",
+        ),
+        ({"train_x": np.full((6, 4), np.inf)}, "train_x: holds numbers that are not finite"),
+        ({"tokens": -3}, "tokens: must be one whole number, how many token ids there are, got -3"),
+        (
+            {"train_y": np.full(6, 2**63 + 5, np.uint64)},
+            "train_y: classes must be below 16777216, got 9223372036854775813",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changed: dict[str, Any], text: str) -> None:
@@ -202,3 +225,19 @@ def test_files_that_are_no_data_set_are_refused(tmp_path: Path) -> None:
     for name in ("text.npz", "single.npy", "cut.npz"):
         with pytest.raises(InputError, match=r"not an \.npz file of plain arrays"):
             load_dataset(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        (b"hello", r"own\.npz: test_y: is no array \(numpy\.savez writes one\)"),
+        (huge_header(), r"own\.npz: an array in it is larger than this computer's memory"),
+    ],
+)
+def test_members_that_are_no_arrays_are_refused(member: bytes, text: str, tmp_path: Path) -> None:
+    """A text in the place of an array, and an array whose header announces more than any memory holds."""
+    whole = own_file(tmp_path, test_y=None)
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.writestr("test_y.npy", member)
+    with pytest.raises(InputError, match=text):
+        load_dataset(whole)

@@ -254,7 +254,7 @@ MISTAKES: dict[str, tuple[Build, str]] = {
     "table": (lambda b: b.node("Add", "x", b.zeros(4, 9, 9)), "adding a constant of shape (4, 9, 9): no lay"),
     "square": (lambda b: b.node("Mul", "x", "x"), "a value and itself: no layer does it"),
     "shapes": (
-        lambda b: b.node("Gemm", b.node("Flatten", "x"), b.zeros(7, 2)), "the shape of value 'v1' is not",
+        lambda b: b.node("Gemm", b.node("Flatten", "x"), b.zeros(7, 2)), "node '/Gemm_1' (Gemm): the shape o",
     ),
     "heads": (
         lambda b: b.node("MatMul", b.node("Softmax", b.node("MatMul", "x", "x"), axis=-1), "x"),

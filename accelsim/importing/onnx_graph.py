@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.errors import InputError, unknown
+from accelsim.importing.onnx_file import fix_sizes, node_text, onnx_package, read_model, reason
 
 Shape = tuple[int, ...]
 
@@ -97,7 +98,9 @@ class Graph:
     def shape(self, value: str) -> Shape:
         """The shape of a value. Raises `InputError` if the file does not tell it."""
         if value not in self.shapes:
-            raise InputError(f"the shape of value {value!r} is not known", str(self.path))
+            made_by = f"{self.producer[value]}: " if value in self.producer else ""
+            message = f"the shape of value {value!r} does not follow from its inputs'"
+            raise InputError(made_by + message, str(self.path))
         return self.shapes[value]
 
     def rewired(self, nodes: Iterable[Node]) -> Graph:
@@ -117,90 +120,61 @@ def read_graph(path: Path, sizes: Mapping[str, int], output: str | None) -> Grap
     ------
     InputError: the onnx package is missing, no ONNX file, an unknown output, an axis without a size.
     """
-    onnx = _package(path)
-    model = _load(onnx, path)
+    onnx = onnx_package(path)
+    model = read_model(onnx, path)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initializers]
-    _require_axes(inputs, sizes, path)
-    for value in inputs:
-        _fix_sizes(value, sizes, path)
+    fix_sizes(inputs, sizes, path)
     outputs = [value.name for value in model.graph.output]
     wanted = outputs[0] if output is None else output
     if wanted not in outputs:
         raise unknown("output", wanted, outputs, str(path))
     names = tuple(value.name for value in inputs)
     whole = frozenset(value.name for value in inputs if value.type.tensor_type.elem_type in (6, 7))
-    constants = {name: _initial(onnx, tensor) for name, tensor in initializers.items()}
+    constants = {name: _initial(onnx, tensor, path) for name, tensor in initializers.items()}
     model.graph.ClearField("initializer")
     model.graph.ClearField("value_info")
-    protos, shapes = _fold(onnx, model, inputs, constants)
+    protos, shapes = _fold(onnx, model, inputs, constants, path)
     nodes = [_node(onnx, proto) for proto in protos]
     graph = Graph(path, tuple(nodes), shapes, constants, names, wanted, whole)
     return graph.rewired(graph.nodes)
 
 
-def _package(path: Path) -> Any:
-    try:
-        import onnx
-        import onnx.inliner
-        import onnx.reference
-        import onnx.shape_inference
-    except ImportError:
-        message = "reading ONNX files needs the onnx package: pip install 'accelsim[onnx]'"
-        raise InputError(message, str(path)) from None
-    return onnx
-
-
-def _load(onnx: Any, path: Path) -> Any:
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        if not model.graph.output:
-            raise ValueError("no output")
-        return onnx.inliner.inline_local_functions(model) if model.functions else model
-    except Exception as error:  # protobuf raises its own kinds, by version
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise InputError(f"not an ONNX model that can be read: {reason}", str(path)) from None
-
-
-def _require_axes(inputs: Sequence[Any], sizes: Mapping[str, int], path: Path) -> None:
-    """A size for an axis that no input leaves open would change nothing."""
-    dims = [(axis, dim) for value in inputs for axis, dim in enumerate(value.type.tensor_type.shape.dim)]
-    open_axes = {dim.dim_param or str(axis) for axis, dim in dims if dim.dim_value <= 0}
-    for name in sizes:
-        if name not in open_axes:
-            raise unknown("open axis", name, open_axes, f"{path}: --size")
-
-
-def _fix_sizes(value: Any, sizes: Mapping[str, int], path: Path) -> None:
-    """Write the given sizes into the open axes of an input."""
-    for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-        if dim.dim_value > 0:
-            continue
-        name = dim.dim_param or str(axis)
-        if axis and name not in sizes:
-            message = f"input {value.name!r}: the size of axis {name!r} is open; give it with --size {name}=N"
-            raise InputError(message, str(path))
-        dim.dim_value = sizes.get(name, 1)
-
-
-def _initial(onnx: Any, tensor: Any) -> Constant:
+def _initial(onnx: Any, tensor: Any, path: Path) -> Constant:
     shape = tuple(tensor.dims)
+    if min(shape, default=1) < 0:
+        raise InputError(f"weight {tensor.name!r}: shape {list(shape)}", str(path))
     external = tensor.data_location == onnx.TensorProto.EXTERNAL
-    small = math.prod(shape) <= _KNOWN and not external
-    return Constant(shape, onnx.numpy_helper.to_array(tensor) if small else None, tensor.name)
+    if math.prod(shape) > _KNOWN or external:
+        return Constant(shape, None, tensor.name)
+    try:
+        return Constant(shape, onnx.numpy_helper.to_array(tensor), tensor.name)
+    except KeyError:
+        message = f"unknown element type {tensor.data_type}"
+    except (ValueError, TypeError) as error:
+        message = reason(error)
+    raise InputError(f"weight {tensor.name!r} of shape {list(shape)}: {message}", str(path))
 
 
 def _fold(
-    onnx: Any, model: Any, inputs: Sequence[Any], constants: dict[str, Constant]
+    onnx: Any, model: Any, inputs: Sequence[Any], constants: dict[str, Constant], path: Path
 ) -> tuple[list[Any], dict[str, Shape]]:
     """(nodes that depend on the data, shapes of all values); adds what does not to ``constants``."""
     left, types = list(model.graph.node), dict[str, int]()
     shapes: dict[str, Shape] = {}
     while True:
-        shapes |= _inferred(onnx, model, left, inputs, constants, types)
+        try:
+            shapes |= _inferred(onnx, model, left, inputs, constants, types)
+        except Exception as error:  # the package raises its own kinds
+            raise InputError(f"shapes do not fit: {reason(error)}", str(path)) from None
         kept = []
         for proto in left:
-            if not _folded(onnx, proto, shapes, constants, model.opset_import):
+            try:
+                folded = _folded(onnx, proto, shapes, constants, model.opset_import)
+            except Exception as error:  # whatever the reference implementation of an operator raises
+                message = f"cannot be computed: {reason(error)}"
+                raise InputError(f"{node_text(proto)}: {message}", str(path)) from None
+            if not folded:
                 kept.append(proto)
         if len(kept) == len(left):
             return kept, shapes
@@ -269,7 +243,8 @@ def _evaluated(onnx: Any, proto: Any, constants: Mapping[str, Constant], opsets:
     graph = onnx.helper.make_graph([proto], "one", empty, [onnx.ValueInfoProto(name=n) for n in proto.output])
     model = onnx.helper.make_model(graph, opset_imports=opsets)
     run = onnx.reference.ReferenceEvaluator(model).run
-    return [np.asarray(each) for each in run(None, {name: constants[name].values for name in names})]
+    with np.errstate(all="ignore"):
+        return [np.asarray(each) for each in run(None, {name: constants[name].values for name in names})]
 
 
 def _origin(proto: Any, constants: Mapping[str, Constant]) -> str:

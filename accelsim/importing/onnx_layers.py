@@ -89,7 +89,10 @@ def _conv(t: Translator, items: list[Item], node: Node) -> None:
             raise t.mistake(node, "a kernel over the one pixel that a mean has left")
         _linear(t, items, node, weight.origin, weight.shape[0], len(node.inputs) > 2)
         return
-    groups = t.attribute(node, "group", 1)
+    groups, given = t.attribute(node, "group", 1), t.graph.shape(node.inputs[0])[1]
+    if weight.shape[1] * groups != given:
+        taken = f"{weight.shape[1]} channels in each of {groups} groups"
+        raise t.mistake(node, f"its weight takes {taken}, its input has {given}")
     settings: dict[str, Any] = {"channels": weight.shape[0], "kernel": one_or_two(window.kernel)}
     settings |= {"stride": one_or_two(window.stride)} if window.stride != (1, 1) else {}
     settings |= {} if window.centred else {"padding": window.padding()}

@@ -45,19 +45,29 @@ def sliding(graph: Graph, node: Node, kernel: Sequence[int], where: str) -> Slid
     axes = len(before) - 2
     if axes not in (1, 2) or len(kernel) != axes:
         raise InputError(f"{node}: only images (n, c, h, w) or sequences (n, c, t), got {before}", where)
-    stride = _each(node, "strides", axes)
-    dilation = _each(node, "dilations", axes)
-    begins, ends = _edges(node, before[2:], kernel, stride, dilation)
+    stride = _each(node, "strides", axes, 1, where)
+    dilation = _each(node, "dilations", axes, 1, where)
+    begins, ends = _edges(node, before[2:], kernel, stride, dilation, where)
     if min(*begins, *ends) < 0:
         raise InputError(
             f"{node}: pads {[*begins, *ends]}: cuts off what is outside; no layer does it", where
         )
+    reach = [(taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True)]
+    room = [sum(each) for each in zip(before[2:], begins, ends, strict=True)]
+    if any(long > wide for long, wide in zip(reach, room, strict=True)):
+        message = f"a window of {reach} is larger than its input of {room}, zeros at the edges included"
+        raise InputError(f"{node}: {message}", where)
     pairs = [_pair(values, fill) for values, fill in ((kernel, 1), (stride, 1), (dilation, 1))]
     return Sliding(pairs[0], pairs[1], pairs[2], (*_pair(begins, 0), *_pair(ends, 0)))
 
 
-def _each(node: Node, name: str, axes: int) -> list[int]:
-    return [int(value) for value in node.attributes.get(name) or [1] * axes]
+def _each(node: Node, name: str, count: int, default: int, where: str) -> list[int]:
+    """The ``count`` numbers of an attribute; steps are at least 1."""
+    values = [int(value) for value in node.attributes.get(name) or [default] * count]
+    if len(values) != count or (min(values) < default and default == 1):
+        wanted = f"must be {count} numbers" + (" of at least 1" if default else "")
+        raise InputError(f"{node}: {name}: {wanted}, got {values}", where)
+    return values
 
 
 def _pair(values: Sequence[int], fill: int) -> Pair:
@@ -66,7 +76,12 @@ def _pair(values: Sequence[int], fill: int) -> Pair:
 
 
 def _edges(
-    node: Node, extents: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    node: Node,
+    extents: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    where: str,
 ) -> tuple[list[int], list[int]]:
     """(zeros before, zeros after) along each axis."""
     automatic: Any = node.attributes.get("auto_pad", b"NOTSET")
@@ -87,5 +102,5 @@ def _edges(
         ]
         less, more = [each // 2 for each in missing], [each - each // 2 for each in missing]
         return (less, more) if automatic == "SAME_UPPER" else (more, less)
-    pads = [int(value) for value in node.attributes.get("pads") or [0] * (2 * axes)]
+    pads = _each(node, "pads", 2 * axes, 0, where)
     return pads[:axes], pads[axes:]

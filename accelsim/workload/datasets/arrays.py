@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, "NDArray[Any]"]
 
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+_MOST_CLASSES = 2**24
 TOKENS = "tokens"
 """The array that says that samples are token ids, and how many of these there are."""
 
@@ -73,9 +74,12 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
                     f"array '{missing[0]}' is missing; needed: {', '.join(_ARRAYS)}; the file holds: {held}",
                     str(path),
                 )
-            return {key: archive[key] for key in (*_ARRAYS, TOKENS) if key in archive.files}
+            keys = [key for key in (*_ARRAYS, TOKENS) if key in archive.files]
+            return {key: _array(path, key, archive[key]) for key in keys}
     except InputError:
         raise
+    except MemoryError:
+        raise InputError("an array in it is larger than this computer's memory", str(path)) from None
     except (
         ValueError,
         OSError,
@@ -85,8 +89,20 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
         RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
-    ):
-        raise InputError("not an .npz file of plain arrays (numpy.savez writes one)", str(path)) from None
+    ) as error:
+        reason = "not an .npz file of plain arrays (numpy.savez writes one)"
+        if "Object arrays" in str(error):
+            reason = "an array in it holds Python objects, which are not read; save plain numbers"
+        raise InputError(reason, str(path)) from None
+
+
+def _array(path: Path, key: str, held: object) -> NDArray[Any]:
+    """A member of the file as NumPy hands it over: what is no array comes as bytes."""
+    import numpy as np
+
+    if not isinstance(held, np.ndarray):
+        raise InputError(f"{key}: is no array (numpy.savez writes one)", str(path))
+    return held
 
 
 def _tokens(path: Path, arrays: Arrays) -> int | None:
@@ -95,8 +111,9 @@ def _tokens(path: Path, arrays: Arrays) -> int | None:
         return None
     given = arrays[TOKENS]
     if given.size != 1 or given.dtype.kind not in "iu" or int(given.reshape(-1)[0]) < 1:
-        shape = f"{given.dtype} of shape {given.shape}"
-        raise InputError(f"{TOKENS}: must be one whole number, how many token ids there are, got {shape}",
+        plain = given.size == 1 and given.dtype.kind in "iuf"
+        shown = given.reshape(-1)[0] if plain else f"{given.dtype} of shape {given.shape}"
+        raise InputError(f"{TOKENS}: must be one whole number, how many token ids there are, got {shown}",
                          str(path))  # fmt: skip
     return int(given.reshape(-1)[0])
 
@@ -119,8 +136,10 @@ def _samples(path: Path, key: str, array: NDArray[Any], tokens: int | None) -> N
             f"channels) and not empty, got shape {array.shape}",
             str(path),
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{key}: holds numbers that are not finite", str(path))
+    most = np.finfo(np.float32).max
+    if array.dtype.kind == "f" and not (array.min() >= -most and array.max() <= most):
+        message = "holds numbers that are not finite, or beyond those of float32"
+        raise InputError(f"{key}: {message}", str(path))
     image = array.dtype == np.uint8 and array.ndim == 3
     kept = np.uint8 if array.dtype == np.uint8 else np.float32
     shaped = np.ascontiguousarray(array[..., None] if image else array, kept)
@@ -160,6 +179,8 @@ def _labels(path: Path, key: str, array: NDArray[Any], samples: int) -> NDArray[
     if int(array.min()) < least or int(array.max()) < 0:
         padding = "" if least == 0 else f" ({IGNORED} where a position counts for nothing)"
         raise InputError(f"{key}: classes are numbered from 0{padding}, got {int(array.min())}", str(path))
+    if int(array.max()) >= _MOST_CLASSES:
+        raise InputError(f"{key}: classes must be below {_MOST_CLASSES}, got {int(array.max())}", str(path))
     labels = array.astype(np.int64)
     labels.flags.writeable = False
     return labels
