@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,24 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise InputError(f"cannot write the file: {reason}", str(path)) from None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give a file another name, so that a new one does not take its place; None if it is not there.
+
+    ``checkpoint.npz`` becomes ``checkpoint.before.npz``, or ``checkpoint.before2.npz`` and so on. Raises
+    `InputError` if it cannot be renamed.
+    """
+    if not os.path.lexists(path):
+        return None
+    numbers = (str(number) if number > 1 else "" for number in count(1))
+    names = (path.with_name(f"{path.stem}.before{number}{path.suffix}") for number in numbers)
+    free = next(name for name in names if not os.path.lexists(name))
+    try:
+        os.rename(path, free)
+    except OSError as error:
+        raise InputError(f"cannot be renamed to {free.name}: {error.strerror}", str(path)) from None
+    return free
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -282,6 +282,8 @@ def test_old_checkpoint_is_not_taken_for_a_new_run(
     write_text("o/fp4_training/checkpoint.npz", "of an earlier run")
     monkeypatch.setattr(api, "train", stop)
     assert shell.main(["run", "fp4_training", "net", "--out", "o", "-q"]) == 130
-    assert capsys.readouterr().err.startswith(
-        "stopped: fp4_training; nothing of it was kept yet; go on with: "
-    )
+    kept, stopped = capsys.readouterr().err.splitlines()
+    before = Path("o/fp4_training/checkpoint.before.npz")
+    assert kept == f"fp4_training: the checkpoint of an unfinished run is kept as {before}"
+    assert before.read_text(encoding="utf-8") == "of an earlier run"
+    assert stopped.startswith("stopped: fp4_training; nothing of it was kept yet; go on with: ")

@@ -102,6 +102,8 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (b'{"schema": 1,\n "a": }', ":2:7: not an accelsim run record (bad JSON: Expecting value)"),
         (b"", ":1:1: not an accelsim run record (bad JSON: Expecting value)"),
         (b"\xff\xfe", ": not an accelsim run record (not UTF-8 text)"),
+        (b"[" * 10**5, ": not an accelsim run record (nested too deep, or a number too long)"),
+        (b"9" * 5000, ": not an accelsim run record (nested too deep, or a number too long)"),
         (b"[1, 2]", ": not an accelsim run record (no key 'schema')"),
         (b'{"chip": "x"}', ": not an accelsim run record (no key 'schema')"),
         (b'{"schema": "x/9"}', ": schema: this version reads 'accelsim.run/1', got 'x/9'"),

@@ -160,7 +160,9 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown model of the study 'resnet51_cifar10' \(did you mean"):
         savings_study(path, Choice(("resnet51_cifar10",)), "")
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="not a savings study"):
+    message = "not a savings study: command: missing key; remove it or choose another --out"
+    with pytest.raises(InputError, match=message):
         savings_study(path, SMALL, "")
+    assert path.read_text(encoding="utf-8") == "{}"
     with pytest.raises(InputError, match="not an accelsim run record"):
         read_record(path)

@@ -9,7 +9,7 @@ import pytest
 
 from accelsim import storage
 from accelsim.errors import InputError
-from accelsim.storage import find_resource, resource_dir, shipped, write_bytes, write_text
+from accelsim.storage import find_resource, resource_dir, set_aside, shipped, write_bytes, write_text
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
@@ -19,6 +19,35 @@ def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None
     write_text(path, "zwölf\n")
     assert path.read_bytes() == "zwölf\n".encode()
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_set_aside_is_never_lost(tmp_path: Path) -> None:
+    """Each time under a name that is free; what is not there needs no name."""
+    path = tmp_path / "checkpoint.npz"
+    assert set_aside(path) is None
+    names = []
+    for text in ("one", "two", "three"):
+        path.write_text(text)
+        names.append(set_aside(path))
+    expected = [f"checkpoint.before{number}.npz" for number in ("", "2", "3")]
+    assert [name.name for name in names if name] == expected
+    assert [(tmp_path / name).read_text() for name in expected] == ["one", "two", "three"]
+    assert not path.exists()
+
+
+def test_what_cannot_be_set_aside_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be written to: the file stays, and the message has both names."""
+    path = tmp_path / "checkpoint.npz"
+    path.write_text("one")
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(storage.os, "rename", fail)
+    message = r"checkpoint\.npz: cannot be renamed to checkpoint\.before\.npz: Permission denied"
+    with pytest.raises(InputError, match=message):
+        set_aside(path)
+    assert path.read_text() == "one"
 
 
 def test_a_written_file_obeys_the_umask(tmp_path: Path) -> None:

@@ -137,7 +137,14 @@ def test_a_row_reads_back_and_a_broken_one_says_why(tmp_path: Path) -> None:
     path.write_text(row_text(row("wide", 1, 0.9)), encoding="utf-8")
     assert read_row(path) == row("wide", 1, 0.9)
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="not a row of an accuracy study: task"):
+    with pytest.raises(InputError, match="not a row of an accuracy study: task: missing key"):
+        read_row(path)
+    text = row_text(row("wide", 1, 0.9)).replace('"batch": ', '"batch": 0.5, "batches": ')
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="not a row of an accuracy study: unknown key 'batches'"):
+        read_row(path)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"row\.json:1:2: not a row of an accuracy study \(bad JSON: "):
         read_row(path)
     with pytest.raises(InputError, match="cannot read a row of an accuracy study"):
         read_row(tmp_path / "none.json")

@@ -21,7 +21,7 @@ from accelsim.cli.writable import require_writable
 from accelsim.record import RunRecord, read_record, record_text
 from accelsim.run.host_threads import fit_at_once
 from accelsim.run.side_by_side import Order, train_side_by_side
-from accelsim.storage import write_text
+from accelsim.storage import set_aside, write_text
 
 if TYPE_CHECKING:
     from accelsim.chip import Chip
@@ -150,8 +150,9 @@ def _train_at_once(jobs: Sequence[Job], settings: Settings) -> list[RunRecord]:
 def _options(job: Job, settings: Settings) -> dict[str, Any]:
     """What `api.train` is told of a job, which starts anew unless it goes on."""
     resume = settings.resume and job.checkpoint_path.exists()
-    if not resume:  # a checkpoint of an earlier run must not be taken for one of this run
-        job.checkpoint_path.unlink(missing_ok=True)
+    if not resume and (kept := set_aside(job.checkpoint_path)):
+        # it must not be taken for one of this run, and may hold hours of another
+        click.echo(f"{job.chip.name}: the checkpoint of an unfinished run is kept as {kept}", err=True)
     return {
         "recipe": job.recipe,
         "seed": settings.seed,

@@ -26,7 +26,7 @@ def read_record(path: str | Path) -> RunRecord:
     Raises `InputError` (one line, with file and key) when the file cannot be read, is not JSON, is not a
     record of this schema, or when its totals are not the sums of its parts.
     """
-    data = _read_json(Path(path))
+    data = _read_json(Path(path), "the record", "an accelsim run record")
     if not isinstance(data, dict) or "schema" not in data:
         raise InputError("not an accelsim run record (no key 'schema')", str(path))
     if data["schema"] != SCHEMA:
@@ -39,26 +39,25 @@ def read_record(path: str | Path) -> RunRecord:
 
 def read_part(kind: type[_Part], path: Path, what: str) -> _Part:
     """Read another record than a run's. Raises `InputError` with ``what`` for a file that is none."""
+    data = _read_json(path, what, what)
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {what}: {error.strerror}", str(path)) from None
+        return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"not {what}: {key}: {first['msg']}", str(path)) from None
+        raise InputError(f"not {what}: {_first_mistake(error)}", str(path)) from None
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, file: str, what: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"cannot read the record: {error.strerror}", str(path)) from None
+        raise InputError(f"cannot read {file}: {error.strerror}", str(path)) from None
     except UnicodeDecodeError:
-        raise InputError("not an accelsim run record (not UTF-8 text)", str(path)) from None
+        raise InputError(f"not {what} (not UTF-8 text)", str(path)) from None
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
-        raise InputError(f"not an accelsim run record (bad JSON: {error.msg})", place) from None
+        raise InputError(f"not {what} (bad JSON: {error.msg})", place) from None
+    except (RecursionError, ValueError):  # brackets without end, a number of thousands of digits
+        raise InputError(f"not {what} (nested too deep, or a number too long)", str(path)) from None
 
 
 def _first_mistake(error: ValidationError) -> str:

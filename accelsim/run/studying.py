@@ -24,7 +24,7 @@ from accelsim.run.estimating import estimate, resolve
 from accelsim.run.progress import Progress
 from accelsim.run.study_plan import StudyJob, StudyPlan, System, Task
 from accelsim.run.training import train
-from accelsim.storage import write_text
+from accelsim.storage import set_aside, write_text
 from accelsim.yamlfile import Change, one_line
 
 
@@ -101,7 +101,7 @@ def do_run(run: StudyRun) -> StudyRow:
     try:
         record = _trained(run, resume=run.checkpoint_path.exists())
     except InputError:  # the checkpoint is damaged or of other inputs; what else is wrong is told again
-        run.checkpoint_path.unlink(missing_ok=True)
+        set_aside(run.checkpoint_path)
         record = _trained(run, resume=False)
     row = study_row(record, run.job.task, run.job.system)
     write_text(run.row_path, row_text(row))

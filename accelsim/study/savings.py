@@ -69,7 +69,7 @@ def savings_study(path: Path, choice: Choice, command: str, told: Told = lambda 
     for model in choice.models:
         if model not in MODELS:
             raise unknown("model of the study", model, MODELS, "--model")
-    old = {row.key: row for row in read_savings(path).rows} if path.exists() else {}
+    old = {row.key: row for row in _kept_rows(path)}
     ratios = {pair: _mac_ratio(*names) for pair, names in PAIRS.items()}
     rows: list[Row] = []
     wanted = [(pair, model) for pair in PAIRS for model in choice.models]
@@ -85,6 +85,16 @@ def savings_study(path: Path, choice: Choice, command: str, told: Told = lambda 
         write_text(path, savings_text(study))
         told(f"{number}/{len(wanted)} {pair} {model}: {row.speedup:.2f}x the speed")
     return study
+
+
+def _kept_rows(path: Path) -> Sequence[Row]:
+    """The rows of an earlier study, which a study that goes on there would write over."""
+    if not path.exists():
+        return ()
+    try:
+        return read_savings(path).rows
+    except InputError as error:
+        raise InputError(f"{error.message}; remove it or choose another --out", error.where) from None
 
 
 def _row(key: str, pair: str, workload: Workload, grid: str) -> Row:

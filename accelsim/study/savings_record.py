@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from accelsim.errors import InputError
+from accelsim.record.reading import read_part
+from accelsim.record.schema import Frozen
 
 SCHEMA: Literal["accelsim.savings/1"] = "accelsim.savings/1"
 
@@ -16,11 +15,7 @@ Binding = Literal["array_low", "array_16bit", "dram", "scratchpad", "vector", "l
 """What binds a layer; MAC arrays apart by whether their operands have 16 bits or fewer."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Side(_Frozen):
+class Side(Frozen):
     """One chip on one model: a training step, the whole run, and what it costs at the meter.
 
     ``time_share``: share of the step in layers bound by each resource. ``battery_charges``: chip energy of
@@ -51,7 +46,7 @@ class Side(_Frozen):
         return max(self.time_share, key=lambda name: self.time_share[name])
 
 
-class Row(_Frozen):
+class Row(Frozen):
     """A chip against its 16-bit baseline on one model.
 
     ``key`` is the digest of everything the row follows from. ``batch`` is the mini-batch estimated: the
@@ -91,7 +86,7 @@ class Row(_Frozen):
         return self.baseline.run_j / self.chip.run_j
 
 
-class Savings(_Frozen):
+class Savings(Frozen):
     """The whole study: how it was made, and its rows in the order of pairs and models."""
 
     schema_name: Literal["accelsim.savings/1"] = SCHEMA
@@ -115,11 +110,4 @@ def savings_text(savings: Savings) -> str:
 
 def read_savings(path: Path) -> Savings:
     """Read a kept study. Raises `InputError` with the file for anything that is none."""
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Savings.model_validate(data)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise InputError(
-            f"not a savings study ({reason}); remove it or choose another --out", str(path)
-        ) from None
+    return read_part(Savings, path, "a savings study")
