@@ -36,6 +36,7 @@ HOMES = {
     "ibm2020_fp4": "fp4_training",
     "ibm2020_fp4_1x1_fp8": "fp4_fp8_training",
     "ibm2020_fp4_all_layers": "fp4_training",
+    "ibm2020_fp4_attention16": "fp4_training",
     "ibm2020_fp4_bottom_1x1_fp8": "fp4_fp8_training",
     "ibm2020_fp4_dlfloat16_master": "fp4_training",
     "ibm2020_fp4_dw_fp8": "fp4_fp8_training",
@@ -50,6 +51,8 @@ HOMES = {
     "ibm2020_fp4_threshold2": "fp4_training",
     "ibm2020_fp4_ties_down": "fp4_training",
     "int4_e2m1_stochastic": "radix_training",
+    "int4_luq_rms": "luq_training",
+    "int4_luq_rms_attention16": "luq_training",
     "linear_int4": "fp4_training",
     "luq2023": "luq_training",
     "luq2023_smp": "luq_training",
@@ -122,6 +125,17 @@ def test_the_hybrids_change_1x1_convolutions_only() -> None:
     some = [name for name in leaves if bottom[name] != plain[name]]
     assert some == pointwise[: len(some)]
     assert 0.4 < len(some) / len(pointwise) < 0.6
+
+
+@pytest.mark.parametrize("name", ["ibm2020_fp4", "int4_luq_rms"])
+def test_the_hybrid_of_transformers_changes_attention_only(name: str) -> None:
+    """Both products of each attention have operands of 16 bits in all phases; the linear layers stay."""
+    plain = rules_of(load_recipe(name), "phonemes_transformer")
+    wide = rules_of(load_recipe(f"{name}_attention16"), "phonemes_transformer")
+    changed = {site for site in plain if wide[site] != plain[site]}
+    assert changed == {site for site in plain if "attention" in site}
+    operands = {(wide[site].formats.activation, wide[site].formats.gradient_input) for site in changed}
+    assert operands == {("dlfloat16", "dlfloat16")}
 
 
 def test_the_radixes_differ_in_the_gradient_format_alone() -> None:
