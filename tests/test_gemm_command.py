@@ -35,6 +35,11 @@ def exact_products(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> list[lis
     ]
 
 
+def header(text: str) -> bytes:
+    """The beginning of a .npy file with that header, and no numbers."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 3)),
@@ -174,9 +179,14 @@ def test_files_of_codes_and_of_values_agree(tmp_path: Path) -> None:
         (np.full((2, 8), np.nan), "int4: the format has no NaN, but the values hold one"),
         (
             np.full((2, 8), None),
-            "cannot read the array: Array can't be memory-mapped: Python objects in dtype",
+            "cannot read the array: it holds Python objects, not numbers",
         ),
-        (b"\x93NUMPY\x01\x00\x05", "cannot read the array: "),
+        (b"\x93NUMPY\x01\x00\x05", "cannot read the array: its header is damaged"),
+        (header("{'descr': '<f4', 'shape': (4,\n"), "cannot read the array: its header is damaged"),
+        (
+            header("{'descr': '<f4', 'fortran_order': False, 'shape': (4, 6), }"),
+            "cannot read the array: it holds fewer numbers than its header says",
+        ),
         (b"not an array", "cannot read the array: not a .npy file; write one with numpy.save"),
         (None, "cannot read the array: no such file or directory"),
     ],

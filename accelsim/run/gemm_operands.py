@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,18 @@ def _read(path: Path) -> NDArray[Any]:
         reason = "not a .npy file; write one with numpy.save"
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-    except ValueError as error:  # a broken header, Python objects, fewer numbers than the header says
-        reason = " ".join(str(error).split()).rstrip(".")
+    except (ValueError, TypeError, SyntaxError, TokenError) as error:
+        reason = _fault_of(str(error))
     raise InputError(f"cannot read the array: {reason}", str(path))
+
+
+def _fault_of(message: str) -> str:
+    """What is wrong with a .npy file, by NumPy's message; what a header holds may be any bytes."""
+    if "Python objects" in message:
+        return "it holds Python objects, not numbers"
+    if "mmap length" in message:
+        return "it holds fewer numbers than its header says"
+    return "its header is damaged"
 
 
 def random_codes(name: str, seed: int, shape: Shape, fmt: NumberFormat) -> Codes:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,10 @@ def load_checkpoint(path: Path, identity: str) -> TrainingState:
         raise InputError(f"cannot read the checkpoint: {error.strerror}", str(path)) from None
     try:
         owner, state = _unpacked(content)
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError,
+        TokenError, zipfile.BadZipFile, zlib.error,
+    ):  # fmt: skip
         raise InputError("not a checkpoint of accelsim, or a damaged one", str(path)) from None
     if owner != identity:
         message = (

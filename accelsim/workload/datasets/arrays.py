@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 from accelsim.errors import InputError
@@ -87,6 +88,8 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
         AttributeError,
         TypeError,
         RuntimeError,
+        SyntaxError,
+        TokenError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
