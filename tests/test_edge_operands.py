@@ -12,12 +12,14 @@ from hand_plan import hand_plan
 from oracles import accumulators as oracle
 from oracles import catalog
 
-from accelsim.datapath import edge
-from accelsim.datapath.edge import EdgeOperand, block_values, edge_product, entering
+from accelsim.datapath import block_product
+from accelsim.datapath.block_operands import Blocks, in_blocks, transformed
+from accelsim.datapath.edge import EdgeOperand, edge_product, entering
+from accelsim.datapath.gemm import rule_of
 from accelsim.mapping import Plan
 from accelsim.network import Operand
 from accelsim.numerics.accumulation import Accumulation
-from accelsim.numerics.block_formats import block_format, block_format_names, stored_bits
+from accelsim.numerics.block_formats import BlockFormat, block_format, block_format_names, stored_bits
 from accelsim.numerics.formats import number_format
 from accelsim.numerics.general_kernel import accumulate_general
 from accelsim.numerics.random_bits import random_words
@@ -32,6 +34,21 @@ def drawn(rows: int, k: int, seed: int, spread: float = 2.0) -> np.ndarray:
     values[rng.random((rows, k)) < 0.1] = 0
     values[0, : min(32, k)] = 0
     return number_format("bf16").round(values).astype(np.float32)
+
+
+def block_values(
+    values: np.ndarray, fmt: BlockFormat, *, key: int | None = None, square: bool = False
+) -> tuple[np.ndarray, float]:
+    """One matrix in blocks along its rows: element times block scale, and the tensor's scale."""
+    keys = None if key is None else np.array([key], np.uint64)
+    blocks = in_blocks(values[None], fmt, 2, keys=keys, square=square)
+    return blocks.values[0], float(blocks.tensors[0])
+
+
+def whole(values: np.ndarray) -> Blocks:
+    """Numbers as if they were cut already, of no tensor's scale."""
+    sizes = np.abs(values[values != 0])
+    return Blocks(values[None], np.ones(1), float(sizes.max()), float(sizes.min()))
 
 
 def blocked(values: np.ndarray, name: str) -> tuple[list[list[Fraction]], Fraction]:
@@ -140,7 +157,7 @@ def test_a_product_against_fractions(name: str, lanes: int, k: int, fields: dict
     rule = oracle.Rule(lanes, plan.chunk, plan.accumulator, k_splits=plan.k_splits)
     factor = Fraction(float(number_format("fp32").round(float(a_tensor * b_tensor))))
     result, kernel = edge_product(plan, EdgeOperand(a, name), EdgeOperand(b, name), "bf16")
-    exact_groups = plan.accumulator == "fp32" and block_format(name).block % lanes == 0
+    exact_groups = plan.accumulator == "fp32" and block_format(name).block % lanes == 0 and "fp8" not in name
     assert kernel.startswith("block_exact" if exact_groups else "f64")
     for i, row in enumerate(left):
         for j, column in enumerate(right):
@@ -179,9 +196,10 @@ def test_all_kernels_agree() -> None:
     a, _ = block_values(drawn(9, 200, 5), block_format("nvfp4"))
     b, _ = block_values(drawn(11, 200, 6), block_format("nvfp4"))
     plan = plan_for(a, b.T, 16, k_splits=3)
-    rule = edge.rule_of(plan)
-    fast, name = edge._block_sums(rule, a, np.ascontiguousarray(b.T), True)
-    slow, other = edge._block_sums(rule, a, np.ascontiguousarray(b.T), False)
+    rule = rule_of(plan)
+    seeds = np.zeros(1, np.uint64)
+    (fast,), name = block_product.block_sums(plan, whole(a), whole(b.T), True, seeds)
+    (slow,), other = block_product.block_sums(plan, whole(a), whole(b.T), False, seeds)
     assert (name, other[:3]) == ("block_exact", "f64")
     assert (fast == slow).all()
     assert (fast == by_general_kernel(rule, a, b.T)).all()
@@ -196,16 +214,15 @@ def test_sizes_that_single_precision_cannot_hold(size: float) -> None:
     _, kernel = edge_product(plan, EdgeOperand(a, "mxfp4"), EdgeOperand(a.T, "mxfp4"), "bf16")
     assert kernel.startswith("f64")
     blocks, _ = block_values(a, block_format("mxfp4"))
-    sums, _ = edge._block_sums(edge.rule_of(plan), blocks, blocks.T, True)
-    assert (sums == by_general_kernel(edge.rule_of(plan), blocks, blocks.T)).all()
+    sums, _ = block_product.block_sums(plan, whole(blocks), whole(blocks.T), True, np.zeros(1, np.uint64))
+    assert (sums[0] == by_general_kernel(rule_of(plan), blocks, blocks.T)).all()
 
 
 def test_the_hadamard_transform_is_orthogonal() -> None:
     """On both operands it leaves an exact product as it was; K is padded to 16."""
     rng = np.random.default_rng(8)
     a, b = rng.integers(-3, 4, (5, 37)).astype(np.float32), rng.integers(-3, 4, (37, 6)).astype(np.float32)
-    left = edge._transformed(a, 123, "fp32")
-    right = edge._transformed(np.ascontiguousarray(b.T), 123, "fp32")
+    left, right = transformed(a[None], 2, 123, "fp32")[0], transformed(b[None], 1, 123, "fp32")[0].T
     assert left.shape == (5, 48)
     assert (left.astype(np.float64) @ right.T.astype(np.float64) == a @ b).all()
     signs = np.where(random_words(123, 16) >> np.uint64(63) == 1, -1, 1)

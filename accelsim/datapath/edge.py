@@ -7,31 +7,32 @@ format until it is multiplied.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.datapath.block_kernels import hadamard16, multiply_blocks, quantise_blocks
-from accelsim.datapath.gemm import rule_of, scaled_product, stored_sums
+from accelsim.datapath.block_operands import Blocks, in_blocks, transformed
+from accelsim.datapath.block_product import block_sums, groups_are_exact
+from accelsim.datapath.gemm import scaled_product, stored_stack
 from accelsim.datapath.quantisers import scaled
-from accelsim.datapath.split_k import multiply_pieces
 from accelsim.mapping import Plan
 from accelsim.network import Operand
-from accelsim.numerics.accumulate import Matrix
-from accelsim.numerics.accumulation import OWN, Accumulation
-from accelsim.numerics.block_formats import BlockFormat, block_format, block_format_names
+from accelsim.numerics.accumulation import OWN
+from accelsim.numerics.block_formats import block_format, block_format_names
 from accelsim.numerics.formats import number_format
-from accelsim.numerics.quantise import largest_magnitude, round_to
+from accelsim.numerics.quantise import round_to, values_of
 from accelsim.numerics.random_bits import random_words
 from accelsim.numerics.window_operand import Windows
 
 F32 = NDArray[np.float32]
+Words = NDArray[np.uint64]
+Seeds = int | Words
+"""Of the random bits of a product; of a stack one for each."""
 
-_LARGEST, _SMALLEST = 2.0**120, 2.0**-100  # of products that single precision neither loses nor overflows
-_SINGLE = number_format("fp32")
+_BLOCK_FORMATS = frozenset(block_format_names())
+_MOST_KEPT = 4  # arrangements of one operand: as it is and transposed, with and without a transform
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class EdgeOperand(Operand):
     ``format``: a block format; or one of single numbers, where ``samples`` independent roundings are
     multiplied one after another and averaged (``scale`` is then its step). ``key``: of stochastic
     ``rounding``. ``square``: blocks extend as far along the other axis. ``signs``: key of a random Hadamard
-    transform along the inner axis, on both operands; None: there is none.
+    transform along the inner axis, on both operands; None: there is none. ``kept``: what the blocks of an
+    operand that many products take were, by arrangement; None: they are not kept.
     """
 
     rounding: str = OWN
@@ -49,6 +51,7 @@ class EdgeOperand(Operand):
     square: bool = False
     signs: int | None = None
     samples: int = 1
+    kept: dict[Any, tuple[Any, Blocks]] | None = field(default=None, compare=False, repr=False)
 
     def rearranged(self, array: NDArray[Any]) -> EdgeOperand:
         """See `Operand.rearranged`."""
@@ -65,33 +68,48 @@ def entering(operand: Operand) -> NDArray[Any]:
     An `EdgeOperand` is cut into blocks along its last axis, which is the inner one of only some GEMMs.
     """
     if isinstance(operand, EdgeOperand):
-        rows = operand.array.reshape(-1, operand.array.shape[-1])
-        plain = _quantised(replace(operand, array=rows), False, None, "fp32", 0)
-        return entering(plain).reshape(operand.array.shape)
+        if operand.format in _BLOCK_FORMATS:
+            rows = operand.array.reshape(1, -1, operand.array.shape[-1])
+            keys = None if operand.key is None else np.array([operand.key], np.uint64)
+            blocks = in_blocks(rows, block_format(operand.format), 2, keys=keys, square=operand.square)
+            return np.reshape(blocks.values * blocks.tensors[0], operand.array.shape)
+        return entering(_rounded(operand, 0))
     if operand.array.dtype == np.float32:
         return operand.array * np.float64(operand.scale)
     return number_format(operand.format).decode(operand.array) * operand.scale
 
 
-def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:
+def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: Seeds = 0) -> tuple[F32, str]:
     """What `gemm.scaled_product` gives, for operands of which at least one is an `EdgeOperand`.
 
-    ``seed`` also decides the random bits of the operands, so that each product draws its own.
+    ``seed`` also decides the random bits of the operands, so that each product draws its own. Operands may
+    be stacks, (s, m, k) and (s, k, n), with seeds uint64 (s,): then each product is what it is alone.
     """
-    samples = max(getattr(operand, "samples", 1) for operand in (a, b))
+    by_blocks = a.format in _BLOCK_FORMATS or b.format in _BLOCK_FORMATS
+    singly = [one for one in (a, b) if isinstance(one, EdgeOperand) and one.format not in _BLOCK_FORMATS]
+    if isinstance(seed, np.ndarray):
+        if singly or not by_blocks or "stochastic" in plan.rounding:
+            return _one_by_one(plan, a, b, storage, seed)
+        return _block_product(plan, a, b, storage, seed)
+    samples = max((one.samples for one in singly), default=1)
     if samples > 1:
         return _averaged(plan, (a, b), storage, seed, samples)
-    drawn = [one.signs for one in (a, b) if isinstance(one, EdgeOperand) and one.signs is not None]
-    signs = drawn[0] if drawn else None
-    left = _quantised(a, False, signs, storage, seed)
-    right = _quantised(b, True, signs, storage, seed)
-    if not (a.format in block_format_names() or b.format in block_format_names()):
+    left, right = _rounded(a, seed), _rounded(b, seed)
+    if not by_blocks:
         return scaled_product(plan, left, right, storage, seed)
-    rule = rule_of(plan, seed)
-    if plan.chunk >= plan.k:  # one chunk, also where a transform has padded it
-        rule = replace(rule, chunk=max(left.array.shape[1], 1))
-    sums, name = _block_sums(rule, _numbers(left), _numbers(right), _group_is_exact(plan, a, b))
-    return stored_sums(plan, sums, left.scale, right.scale, storage, "fp32"), name
+    stacks = left.rearranged(left.array[None]), right.rearranged(right.array[None])
+    product, name = _block_product(plan, *stacks, storage, np.array([seed], np.uint64))
+    return product[0], name
+
+
+def _one_by_one(plan: Plan, a: Operand, b: Operand, storage: str, seeds: Words) -> tuple[F32, str]:
+    """Each product of a stack by itself."""
+    results, names = [], set()
+    for x, y, seed in zip(a.array, b.array, seeds, strict=True):
+        product, name = edge_product(plan, a.rearranged(x), b.rearranged(y), storage, int(seed))
+        results.append(product)
+        names.add(name)
+    return np.stack(results), "+".join(sorted(names))
 
 
 def _averaged(
@@ -107,96 +125,47 @@ def _averaged(
     return round_to(total * np.float32(1.0 / samples), storage), name
 
 
-def _quantised(operand: Operand, inner_first: bool, signs: int | None, storage: str, seed: int) -> Operand:
-    """Codes, or (of a block format) values without the tensor's scale, which becomes ``scale``."""
-    if not isinstance(operand, EdgeOperand):
+def _rounded(operand: Operand, seed: int) -> Operand:
+    """Codes of an operand whose numbers are rounded one by one; others as they are."""
+    if not isinstance(operand, EdgeOperand) or operand.format in _BLOCK_FORMATS:
         return operand
     key = None if operand.key is None else (operand.key + seed) % 2**64
-    if operand.format not in block_format_names():
-        return scaled(operand.array, number_format(operand.format), operand.scale, operand.rounding, key)
-    fmt = block_format(operand.format)
-    values = operand.array.T if inner_first else operand.array
-    if signs is not None:
-        values = _transformed(values, signs, storage)
-    found, tensor = block_values(values, fmt, key=key, square=operand.square)
-    return Operand(np.ascontiguousarray(found.T) if inner_first else found, fmt.name, tensor)
+    return scaled(operand.array, number_format(operand.format), operand.scale, operand.rounding, key)
 
 
-def _numbers(operand: Operand) -> F32:
-    """Float32 values that a quantised operand stands for, its scale left out: codes may meet blocks."""
-    if operand.array.dtype == np.float32:
-        return operand.array
-    return np.asarray(number_format(operand.format).decode(operand.array), np.float32)
+def _block_product(plan: Plan, a: Operand, b: Operand, storage: str, seeds: Words) -> tuple[F32, str]:
+    """Products of stacks of which at least one is cut into blocks."""
+    drawn = [one.signs for one in (a, b) if isinstance(one, EdgeOperand) and one.signs is not None]
+    signs = drawn[0] if drawn else None
+    left, right = _entered(a, 2, signs, storage, seeds), _entered(b, 1, signs, storage, seeds)
+    sums, name = block_sums(plan, left, right, groups_are_exact(plan.lanes, a.format, b.format), seeds)
+    return stored_stack(plan, sums, left.tensors, right.tensors, storage), name
 
 
-def _transformed(values: F32, signs: int, storage: str) -> F32:
-    """(rows, k) after the Hadamard transform along k, rounded once to the storage format."""
-    rows, k = values.shape
-    out = np.empty((rows, -(-k // 16) * 16), np.float32)
-    drawn = random_words(signs, 16) >> np.uint64(63)
-    hadamard16(values, np.where(drawn == 1, np.float32(-1), np.float32(1)), out)
-    return round_to(out, storage)
+def _entered(operand: Operand, axis: int, signs: int | None, storage: str, seeds: Words) -> Blocks:
+    """What the array takes for a stack, cut along ``axis``; codes may meet blocks."""
+    stack = len(operand.array)
+    if not isinstance(operand, EdgeOperand):
+        values = operand.array
+        if values.dtype != np.float32:
+            values = values_of(values, number_format(operand.format))
+        return Blocks(values, np.full(stack, operand.scale))
+    if operand.kept is None or operand.key is not None:
+        return _cut(operand, axis, signs, storage, seeds)
+    array = operand.array
+    place = array.__array_interface__["data"][0], array.shape, array.strides, axis, signs
+    if place not in operand.kept:
+        if len(operand.kept) >= _MOST_KEPT:
+            operand.kept.clear()
+        operand.kept[place] = array, _cut(operand, axis, signs, storage, seeds)  # so no other lies there
+    return operand.kept[place][1]
 
 
-def block_values(
-    values: F32, fmt: BlockFormat, *, key: int | None = None, square: bool = False
-) -> tuple[F32, float]:
-    """(rows, k) in a block format along k: element times block scale, float32, and the tensor's scale.
-
-    The numbers are those of `BlockFormat.decode`; to even, or stochastic with a ``key`` (element i in C
-    order takes word i). With ``square`` a block is as many rows as columns.
-    """
-    element = fmt.element
-    out = np.empty(values.shape, np.float32)
-    tensor = _tensor_scale(values, fmt)
-    shape = element.fraction_bits, 1 - element.bias, element.max_value
-    top_exponent = math.frexp(element.max_value)[1] - 1
-    quantise_blocks(
-        values, (fmt.block if square else 1, fmt.block), fmt.scale == "e4m3", tensor, shape, top_exponent,
-        np.uint64(key or 0), key is not None, out,
-    )  # fmt: skip
-    return out, tensor
-
-
-def _tensor_scale(values: F32, fmt: BlockFormat) -> float:
-    """FP32(amax / (448 * m)), at least the smallest FP32; 1 for formats without one."""
-    if fmt.scale == "e8m0" or values.size == 0:
-        return 1.0
-    largest = largest_magnitude(np.ascontiguousarray(values))
-    if not math.isfinite(largest):
-        return 1.0
-    whole = float(_SINGLE.round(largest / (448.0 * fmt.element.max_value), overflow="saturate"))
-    return max(whole, _SINGLE.min_positive)
-
-
-def _group_is_exact(plan: Plan, a: Operand, b: Operand) -> bool:
-    """Whether all products of a group share the scales of their blocks, in both operands."""
-    names = block_format_names()
-    blocks = [block_format(one.format).block for one in (a, b) if one.format in names]
-    return len(blocks) == 2 and all(block % plan.lanes == 0 for block in blocks)
-
-
-def _block_sums(rule: Accumulation, a: Any, b: Any, group_is_exact: bool) -> tuple[NDArray[Any], str]:
-    """Raw sums in the accumulator's format, by single precision where that is provably the same."""
-    k = a.shape[1]
-    plain = rule.accumulator == "fp32" and rule.rounding_used == "nearest_even" and not rule.alignment_bits
-    if plain and group_is_exact and rule.overflow_used == "infinity" and _in_range(a, b, k):
-        out = np.empty((a.shape[0], b.shape[1]), np.float32)
-        multiply_blocks(a, b, rule.lanes, min(rule.chunk, k), rule.piece(k), out)
-        return out, "block_exact"
-    return multiply_pieces(rule, Matrix(a, _SINGLE), Matrix(b, _SINGLE))
-
-
-def _in_range(a: F32, b: F32, k: int) -> bool:
-    """Whether no sum can overflow and no product loses bits at the low end of single precision.
-
-    A NaN goes its way in single precision as it does in the general kernel.
-    """
-    largest, smallest = _extremes(a)[0] * _extremes(b)[0], _extremes(a)[1] * _extremes(b)[1]
-    return bool(np.isnan(largest)) or (4.0 * k * largest < _LARGEST and smallest > _SMALLEST)
-
-
-def _extremes(values: F32) -> tuple[float, float]:
-    """The largest magnitude and the smallest one above zero (1 for both where all are zero)."""
-    magnitudes = np.abs(values[values != 0])
-    return (float(magnitudes.max()), float(magnitudes.min())) if magnitudes.size else (1.0, 1.0)
+def _cut(operand: EdgeOperand, axis: int, signs: int | None, storage: str, seeds: Words) -> Blocks:
+    """A stack in blocks along ``axis``."""
+    keys = None
+    if operand.key is not None:
+        with np.errstate(over="ignore"):
+            keys = seeds + np.uint64(operand.key)
+    values = operand.array if signs is None else transformed(operand.array, axis, signs, storage)
+    return in_blocks(values, block_format(operand.format), axis, keys=keys, square=operand.square)

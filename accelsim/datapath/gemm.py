@@ -17,14 +17,18 @@ from accelsim.network import Operand, WindowOperand
 from accelsim.numerics.accumulate import Matrix
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import result_format
+from accelsim.numerics.code_kernels import odd_singles
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.operand import WindowMatrix
 from accelsim.numerics.quantise import round_to
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 _SINGLE_BITS = 24  # significand of a float32
 _DOUBLE_BITS = 53  # significand of a float64
+_ODD_SINGLES_WILL_DO = ("bf16", "fp16", "dlfloat16")
+"""Formats with at least two bits fewer than a float32 everywhere in their range."""
 
 
 def rule_of(plan: Plan, seed: int = 0) -> Accumulation:
@@ -88,18 +92,35 @@ def stored_sums(
 
     ``scales``: the format that the combined scale's significand is rounded to.
     """
-    stored = number_format(storage)
-    factor = combined_scale(a_scale, b_scale, number_format(scales))
+    return _stored(plan, sums, combined_scale(a_scale, b_scale, number_format(scales)), storage, scales)
+
+
+def stored_stack(plan: Plan, sums: NDArray[Any], a_scales: F64, b_scales: F64, storage: str) -> F32:
+    """`stored_sums` of a stack whose operands have a scale each, float64 (stack,); scales are of fp32."""
+    single, pairs = number_format("fp32"), zip(a_scales.tolist(), b_scales.tolist(), strict=True)
+    factors = [combined_scale(a, b, single) for a, b in pairs]
+    alike = all(factor == factors[0] for factor in factors)
+    factor = factors[0] if alike and factors else np.array(factors).reshape(-1, 1, 1)
+    return _stored(plan, sums, factor, storage, "fp32")
+
+
+def _stored(plan: Plan, sums: NDArray[Any], factor: Any, storage: str, scales: str) -> F32:
+    """Sums times a factor (or one for each matrix of a stack), rounded once to the storage format."""
+    stored, plain = number_format(storage), isinstance(factor, float) and factor == 1.0
     fmt = result_format(plan.accumulator, plan.readout)
-    if fmt.name == storage and factor == 1.0:
+    if fmt.name == storage and plain:
         return np.asarray(sums, np.float32)
-    bits = fmt.significand_bits + (0 if factor == 1.0 else number_format(scales).significand_bits)
+    bits = fmt.significand_bits + (0 if plain else number_format(scales).significand_bits)
     if sums.dtype == np.float32 and bits <= _SINGLE_BITS:
         sums *= np.float32(factor)
         return round_to(sums, storage)
     # the product does not fit in a float32: it would be rounded there, and again when it is stored
     wide = sums.astype(np.float64)
     product = wide * factor if bits <= _DOUBLE_BITS else odd_product(wide, factor)
+    if storage in _ODD_SINGLES_WILL_DO and product.size:
+        singles = np.empty(product.shape, np.float32)
+        odd_singles(product.reshape(-1), singles.reshape(-1))
+        return round_to(singles, storage)
     return np.asarray(stored.round(product), np.float32)
 
 

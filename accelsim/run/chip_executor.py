@@ -279,22 +279,26 @@ class ChipExecutor:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
         products = a.shape[0] if len(a.shape) == 3 else 1
-        if len(a.shape) == 3 and (at_edge or "stochastic" in plan.rounding):
+        if len(a.shape) == 3 and not at_edge and "stochastic" in plan.rounding:
             # each of the products draws its own random bits
             pairs = zip(a.array, b.array, strict=True)
             return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         if self.activity is not None and self._watched and not at_edge:
             self.activity.note(gemm, plan, a, b)
-        seed = self._next_seed() if at_edge or "stochastic" in plan.rounding else 0
-        product = edge_product if at_edge else scaled_product
-        result, kernel = product(plan, a, b, self._recipe.storage, seed)
+        if at_edge:
+            seeds = self._seeds(products)
+            seed = seeds if len(a.shape) == 3 else int(seeds[0])
+            result, kernel = edge_product(plan, a, b, self._recipe.storage, seed)
+        else:
+            drawn = int(self._seeds(1)[0]) if "stochastic" in plan.rounding else 0
+            result, kernel = scaled_product(plan, a, b, self._recipe.storage, drawn)
         self.last_kernel = kernel
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + products
         return result
 
-    def _next_seed(self) -> int:
-        """Of the random bits of a product, by its number in the run."""
-        return int(random_words(self._sums_key, 1, sum(self.state.kernels.values()))[0])
+    def _seeds(self, products: int) -> NDArray[np.uint64]:
+        """Of the random bits of the next products, by their numbers in the run."""
+        return random_words(self._sums_key, products, sum(self.state.kernels.values()))
 
     def _observe(self, layer: str, role: str, values: F32, operand: Operand) -> None:
         if self.observed is not None and self._watched:

@@ -22,8 +22,9 @@ def by_rule(
     ``values``: float32 of any shape. ``key``: of the random bits, for stochastic rounding.
     """
     if rule.scale == "block":
-        square = isinstance(rule, WeightRule) and rule.square
-        return EdgeOperand(values, fmt, rounding=rule.rounding, key=key, square=square)
+        if not isinstance(rule, WeightRule):
+            return EdgeOperand(values, fmt, rounding=rule.rounding, key=key)
+        return EdgeOperand(values, fmt, rounding=rule.rounding, key=key, square=rule.square, kept={})
     number = number_format(fmt)
     if rule.scale == "cast":
         return cast(values, number, rule.rounding, key)
