@@ -20,15 +20,17 @@ from accelsim.run.observing import Observer
 from accelsim.run.state import TrainingState
 
 
-def executor(*, nonnegative: bool = True, high: bool = False, clip: float | None = 2.0) -> ChipExecutor:
+def executor(
+    *, nonnegative: bool = True, high: bool = False, clip: float | None = 2.0, recipe: str = "ibm2020_fp4"
+) -> ChipExecutor:
     """The 4-bit chip with one layer, ``layer``, in the recipe's low or high formats."""
-    recipe = load_recipe("ibm2020_fp4")
-    rules = recipe.wide_rules() if high else recipe.rules((), (), 0.0, nonnegative=nonnegative)
+    system = load_recipe(recipe)
+    rules = system.wide_rules() if high else system.rules((), (), 0.0, nonnegative=nonnegative)
     parameters = {"layer.weight": np.float32([[0.5, -0.25], [1.0, 0.0]])}
     if clip is not None:
         parameters[f"layer.{CLIP}"] = np.float32([clip])
     planner, state = Planner(load_chip("fp4_training")), TrainingState(parameters)
-    made = ChipExecutor(planner, recipe, {"layer": rules}, state)
+    made = ChipExecutor(planner, system, {"layer": rules}, state)
     made.begin(training=True)
     return made
 
@@ -76,6 +78,32 @@ def test_the_first_clip_comes_from_the_first_batch() -> None:
     chip = executor(clip=None)
     chip.activation("layer", np.zeros((2, 2), np.float32))
     assert chip.state.parameters[f"layer.{CLIP}"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_a_trained_clip_in_deviations(nonnegative: bool) -> None:
+    """The clip is a parameter times the root mean square of what comes, and so is its gradient's share."""
+    chip = executor(nonnegative=nonnegative, clip=None, recipe="int4_luq_pact_rms")
+    first = np.float32([[8, 1, 1, 1] + 12 * [0]])  # root mean square: sqrt(67 / 16)
+    codes = chip.activation("layer", first)
+    factor = float(np.float32(3.8 if nonnegative else 2.5))
+    assert chip.state.parameters[f"layer.{CLIP}"].tolist() == [factor]
+    clip = factor * math.sqrt(67 / 16)
+    assert codes.scale == pytest.approx(clip / (15 if nonnegative else 7), rel=2.0**-9)
+    dx = np.float32([[0.5, 3, 5, 7] + 12 * [1]])
+    assert chip.activation_backward("layer", dx)[0, :4].tolist() == [0, 3, 5, 7]
+    found = chip.gradients_by_key[f"layer.{CLIP}"].tolist()
+    assert found == [pytest.approx(0.5 * math.sqrt(67 / 16), rel=1e-6)]
+    double = chip.activation("layer", 2 * first)
+    assert double.scale == pytest.approx(2 * codes.scale, rel=2.0**-9)
+    assert double.array.tolist() == codes.array.tolist()
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0]])
+def test_a_deviation_that_says_nothing_is_one(values: list[float]) -> None:
+    """Of zeros alone, or with values that are not finite, the clip is the parameter itself."""
+    chip = executor(nonnegative=False, clip=7.0, recipe="int4_luq_pact_rms")
+    assert chip.activation("layer", np.float32([values])).scale == 1.0
 
 
 def test_gradient_scale_moves_once_per_update() -> None:

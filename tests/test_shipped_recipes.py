@@ -51,8 +51,9 @@ HOMES = {
     "ibm2020_fp4_threshold2": "fp4_training",
     "ibm2020_fp4_ties_down": "fp4_training",
     "int4_e2m1_stochastic": "radix_training",
+    "int4_luq_pact_rms": "luq_training",
     "int4_luq_rms": "luq_training",
-    "int4_luq_rms_attention16": "luq_training",
+    "int4_luq_pact_rms_attention16": "luq_training",
     "linear_int4": "fp4_training",
     "luq2023": "luq_training",
     "luq2023_smp": "luq_training",
@@ -127,7 +128,7 @@ def test_the_hybrids_change_1x1_convolutions_only() -> None:
     assert 0.4 < len(some) / len(pointwise) < 0.6
 
 
-@pytest.mark.parametrize("name", ["ibm2020_fp4", "int4_luq_rms"])
+@pytest.mark.parametrize("name", ["ibm2020_fp4", "int4_luq_pact_rms"])
 def test_the_hybrid_of_transformers_changes_attention_only(name: str) -> None:
     """Both products of each attention have operands of 16 bits in all phases; the linear layers stay."""
     plain = rules_of(load_recipe(name), "phonemes_transformer")

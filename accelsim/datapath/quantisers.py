@@ -72,12 +72,17 @@ def rms_scale(values: F32, fmt: NumberFormat, deviations: float, storage: str) -
     For normal numbers the error of 4 bits is least at 2.5 (signed), of their positive half at 3.8 (15 steps
     from zero). 1 where all are zero or one is not finite.
     """
-    if values.size == 0:
+    root = root_mean_square(values)
+    if not math.isfinite(root):
         return 1.0
-    flat = np.ascontiguousarray(values, np.float32)
-    _, squares = magnitude_moments(flat)
-    clip = min(deviations * math.sqrt(squares / values.size), largest_magnitude(flat))
-    return (_stored(clip / fmt.max_value, storage) or 1.0) if math.isfinite(squares) else 1.0
+    clip = min(deviations * root, largest_magnitude(np.ascontiguousarray(values)))
+    return _stored(clip / fmt.max_value, storage) or 1.0
+
+
+def root_mean_square(values: F32) -> float:
+    """Of all values; 0 of none."""
+    _, squares = magnitude_moments(np.ascontiguousarray(values, np.float32))
+    return math.sqrt(squares / values.size) if values.size else 0.0
 
 
 def power_scale(values: F32, fmt: NumberFormat) -> float:

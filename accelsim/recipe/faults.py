@@ -101,7 +101,8 @@ def _activation_faults(path: Path, rule: ActivationRule) -> Iterator[Fault]:
         return
     for key, name in names.items():
         plain = name not in block_format_names()
-        if rule.scale in ("pact", "rms") and not (plain and number_format(name).kind == "integer"):
+        integer = plain and number_format(name).kind == "integer"
+        if rule.scale in ("pact", "pact_rms", "rms") and not integer:
             yield (*path, "scale"), f"'{rule.scale}' needs an integer format, but {key} is {name}"
         yield from _scale_faults((*path, "scale"), rule, key, name, "pact")
     signed = names["signed_format"]

@@ -38,15 +38,17 @@ class WeightRule(Keys):
 class ActivationRule(Keys):
     """Inputs of GEMMs. ``pact``: a trained clip (Choi et al., 2018), then linear; ``rms``: a clip at so many
     ``deviations`` (signed, unsigned) from zero, but not above the largest magnitude, anew each time, then
-    linear; else as in `WeightRule`. Beyond a clip that is not trained the gradient passes.
+    linear; ``pact_rms``: both, a clip of so many deviations of the values at hand, whose number starts at
+    ``deviations`` and is trained; else as in `WeightRule`. Beyond a clip that is not trained the gradient
+    passes.
 
-    ``initial_clip``: where the clip starts; ``first_batch`` takes ``first_batch_deviations`` times the
-    root mean square of the first mini-batch. ``clip_decay``: L2 decay of the clip.
+    ``initial_clip``: where the clip of ``pact`` starts; ``first_batch`` takes ``first_batch_deviations``
+    times the root mean square of the first mini-batch. ``clip_decay``: L2 decay of a trained clip.
     """
 
     unsigned_format: FormatName
     signed_format: FormatName
-    scale: Literal["cast", "pact", "rms", "max", "max_power", "block"]
+    scale: Literal["cast", "pact", "pact_rms", "rms", "max", "max_power", "block"]
     rounding: RoundingName = "format"
     deviations: tuple[PositiveNumber, PositiveNumber] = (2.5, 3.8)
     initial_clip: Annotated[float, Field(gt=0)] | Literal["first_batch"] = 8.0

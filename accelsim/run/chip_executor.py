@@ -17,6 +17,7 @@ from accelsim.datapath.quantisers import (
     gradient_codes,
     gradscale_top,
     pact,
+    root_mean_square,
     sawb,
 )
 from accelsim.datapath.vector_unit import ChipVectorUnit
@@ -75,7 +76,7 @@ class ChipExecutor:
         self._kept: dict[tuple[str, str], Any] = {}
         self._shared: dict[str, Any] = {}
         self._weights: dict[tuple[str, str], Operand] = {}
-        self._clipped: dict[str, list[NDArray[np.uint8]]] = {}
+        self._clipped: dict[str, list[tuple[NDArray[np.uint8], np.float32]]] = {}
         self._place = 0
         self._scales = GradientScales(state)
         self._loss_scale = LossScale(state, recipe.loss_scale)
@@ -196,7 +197,7 @@ class ChipExecutor:
     def activation(self, layer: str, x: F32, *, remember: bool = True) -> Operand:
         """The layer's input in its format; remembers where it was clipped, unless it is asked for again."""
         rule, name = self.rules[layer].activation, self.formats(layer).activation
-        if rule.scale == "pact":
+        if rule.scale in ("pact", "pact_rms"):
             operand = self._clipped_activation(layer, x, number_format(name), remember)
         else:
             operand = self._by_rule(layer, x, name, rule)
@@ -205,18 +206,22 @@ class ChipExecutor:
         return operand
 
     def _clipped_activation(self, layer: str, x: F32, fmt: NumberFormat, remember: bool) -> Operand:
-        rounding = self.rules[layer].activation.rounding
-        key = self._key("rounding", layer) if rounding == "stochastic" else None
-        clipped = pact(x, fmt, float(self._clip(layer, x)[0]), self._recipe.storage, rounding, key)
+        rule = self.rules[layer].activation
+        key = self._key("rounding", layer) if rule.rounding == "stochastic" else None
+        unit = root_mean_square(x) if rule.scale == "pact_rms" else 1.0
+        if not 0.0 < unit < math.inf:
+            unit = 1.0
+        clip = float(self._clip(layer, x, fmt)[0]) * unit
+        clipped = pact(x, fmt, clip, self._recipe.storage, rule.rounding, key)
         if self.training and remember:
-            self._clipped.setdefault(layer, []).append(clipped.places)
+            self._clipped.setdefault(layer, []).append((clipped.places, np.float32(unit)))
         return clipped.operand
 
-    def _clip(self, layer: str, x: F32) -> F32:
+    def _clip(self, layer: str, x: F32, fmt: NumberFormat) -> F32:
         key = f"{layer}.{CLIP}"
         if key not in self.state.parameters:
             rule = self.rules[layer].activation
-            first = rule.initial_clip
+            first = rule.deviations[not fmt.signed] if rule.scale == "pact_rms" else rule.initial_clip
             if first == "first_batch":
                 rows = np.ascontiguousarray(x).reshape(-1, 1)
                 square = float(self.vector.column_sums(rows * rows)[0]) / rows.size
@@ -228,8 +233,9 @@ class ChipExecutor:
         """The gradient before the clip; hands over the clip's own gradient."""
         if layer not in self._clipped:
             return dx
-        passed, by_channel = self.vector.clip_backward(dx, self._clipped[layer].pop())
-        self.add_gradient(layer, CLIP, self.vector.column_sums(by_channel.reshape(-1, 1)))
+        places, unit = self._clipped[layer].pop()
+        passed, by_channel = self.vector.clip_backward(dx, places)
+        self.add_gradient(layer, CLIP, self.vector.column_sums(by_channel.reshape(-1, 1)) * unit)
         return passed
 
     def gradients(self, layer: str, dy: F32) -> tuple[Operand, Operand]:
