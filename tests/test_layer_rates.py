@@ -67,6 +67,7 @@ def test_the_command_shows_and_writes_rates(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "TOPS/W chip" in result.output
     assert "ops/byte" in result.output
+    assert f"Rates: {path}" in result.output
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
     record = api.estimate("fp4_training", "letters_mlp")
     assert float(rows[-1]["total_ms"]) == pytest.approx(record.cost.step_cycles / record.cost.clock_mhz / 1e3)

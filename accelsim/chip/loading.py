@@ -59,9 +59,7 @@ def chip_of(document: YamlDocument) -> Chip:
     _check_activity(chip, document)
     _check_voltage(chip, document)
     _check_scratchpad(chip, document)
-    chip._source_text = document.text
-    chip._source_name = document.path.name
-    return chip
+    return chip.read_from(document)
 
 
 def _mistake(document: YamlDocument, path: KeyPath, message: str) -> InputError:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field
 
 from accelsim.chip.memories import Dram, Interconnect, OperandBuffer, Ring, Scratchpad
 from accelsim.chip.quantity import (
@@ -19,7 +19,7 @@ from accelsim.chip.quantity import (
     ShareQuantity,
     Text,
 )
-from accelsim.yamlfile import split_unit
+from accelsim.yamlfile import FromFile, split_unit
 
 DataflowName = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 SumRounding = Literal[
@@ -200,7 +200,7 @@ class System(Part):
     link_energy_pj_per_bit: PositiveQuantity
 
 
-class Chip(Part):
+class Chip(FromFile, Part):
     """A whole chip: ``cores`` x ``corelets`` PE arrays with their vector units, and their memories.
 
     Without a ``ring`` no GEMM is split along K; without an ``interconnect`` every scratchpad is at hand.
@@ -230,23 +230,10 @@ class Chip(Part):
     system: System | None = None
     battery_wh: PositiveQuantity | None = None
 
-    _source_text: str = PrivateAttr("")
-    _source_name: str = PrivateAttr("")
-
     @property
     def workers(self) -> int:
         """Corelets of the whole chip; each works on its own piece of a GEMM."""
         return self.cores * self.corelets
-
-    @property
-    def source_text(self) -> str:
-        """The YAML text the chip was read from, word for word."""
-        return self._source_text
-
-    @property
-    def source_name(self) -> str:
-        """The name of that file, without its folder."""
-        return self._source_name
 
     def macs_per_cycle(self, mode: Mode) -> int:
         """Multiply-accumulates of the whole chip in one cycle, every PE busy."""

@@ -140,6 +140,15 @@ def command(
     if not quiet:
         for record in records:
             (show_rates if rates else show_layers)(record)
+    _show(records, untrainable)
+    if csv_file:
+        click.echo(f"Rates: {csv_file}")
+    if out:
+        click.echo(f"Report: {out / 'report.html'}")
+
+
+def _show(records: list[RunRecord], untrainable: list[RunRecord]) -> None:
+    """All but the layers: which chip cannot train, what a step is, memory, the result."""
     for record in untrainable:
         click.echo(
             f"{record.chip.name} cannot train with recipe {record.recipe.name}: "
@@ -149,8 +158,6 @@ def command(
         click.echo(sentence)
     show_memory(records)
     show_result(records)
-    if out:
-        click.echo(f"Report: {out / 'report.html'}")
 
 
 def _write(records: list[RunRecord], out: Path) -> list[Path]:

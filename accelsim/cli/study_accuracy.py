@@ -23,13 +23,20 @@ Examples:
 """
 
 
-@click.command("accuracy", epilog=EXAMPLES)
+@click.command("accuracy", epilog=EXAMPLES, short_help="Tasks trained on training systems, bit for bit.")
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @click.option("--task", "tasks", metavar="NAME", multiple=True, help="Only this task (may be repeated).")
 @click.option(
     "--system", "systems", metavar="NAME", multiple=True, help="Only this system (may be repeated)."
 )
-@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time.")
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Runs at a time.",
+)
 @click.option(
     "--only-tables", is_flag=True, help="Train nothing: tables and figures of the runs kept so far."
 )

@@ -30,7 +30,7 @@ from accelsim.errors import InputError, nearest
 from accelsim.mapping.plan import Convolution, Dataflow, LoopOrder, Splits
 from accelsim.mapping.row_mapping import RowChoice
 from accelsim.operations import Gemm, Phase
-from accelsim.yamlfile import YamlDocument, key_text, parse, position_of, read_yaml
+from accelsim.yamlfile import FromFile, YamlDocument, key_text, parse, position_of, read_yaml
 
 Extent = Annotated[int, Field(ge=1)]
 
@@ -114,22 +114,12 @@ class Pin(_Part):
         return (self.gemm is None) + (self.part is None)
 
 
-class PinFile(_Part):
+class PinFile(FromFile, _Part):
     """All pins of a file."""
 
     mappings: tuple[Pin, ...] = Field(min_length=1)
 
     _document: YamlDocument = PrivateAttr()
-
-    @property
-    def source_text(self) -> str:
-        """The YAML text, word for word."""
-        return self._document.text
-
-    @property
-    def source_name(self) -> str:
-        """The file's name, without its folder."""
-        return self._document.path.name
 
     def index_for(self, gemm: Gemm) -> int | None:
         """The place of the pin that speaks of ``gemm``; one of its shape or part goes before one of all."""
@@ -145,7 +135,7 @@ class PinFile(_Part):
 def load_pins(path: str | Path) -> PinFile:
     """Read pinned mappings. Raises `InputError` with file, line and key for the first mistake."""
     document = read_yaml(path)
-    pins = parse(PinFile, document)
+    pins = parse(PinFile, document).read_from(document)
     pins._document = document
     seen: dict[tuple[object, ...], int] = {}
     for index, pin in enumerate(pins.mappings):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.network.layer import Formats, Layer, Site, mask_tensor, tensor, vector_layer_work
+from accelsim.network.layer import Formats, Layer, Site, mask_tensor, passing, tensor, vector_layer_work
 from accelsim.operations import LayerWork, VectorWork
 
 
@@ -62,6 +62,8 @@ class CurveLayer(Layer):
     """A smooth function of each element; what its derivative needs is kept in the storage format."""
 
     operations: ClassVar[tuple[VectorWork, VectorWork]]
+    keeps_output: ClassVar[bool] = False
+    """Whether the derivative follows from y; else from x."""
 
     def forward(self, site: Site, x: F32, chip: Executor) -> F32:
         y = chip.vector.curve(self.kind, x)
@@ -71,15 +73,10 @@ class CurveLayer(Layer):
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
         return chip.vector.curve_backward(self.kind, dy, chip.kept(site.name, "kept"))
 
-    @property
-    def keeps_output(self) -> bool:
-        """Whether the derivative follows from y; else from x."""
-        return self.kind in ("sigmoid", "tanh", "hard_sigmoid")
-
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
         forward, backward = (replace(work, elements=elements) for work in self.operations)
-        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        x, y, dy, dx = passing(site, batch, formats)
         kept = tensor(site, "kept", elements, storage, "saved")
         return [
             vector_layer_work(self, site, "forward", [forward], [x], [y, kept]),
@@ -91,6 +88,7 @@ class Sigmoid(CurveLayer):
     """1 / (1 + e**-x); its derivative y (1 - y) follows from the kept output."""
 
     kind: ClassVar[str] = "sigmoid"
+    keeps_output: ClassVar[bool] = True
     operations: ClassVar[tuple[VectorWork, VectorWork]] = (
         VectorWork("sigmoid", 0, adds=1, compares=1, specials=2),
         VectorWork("sigmoid_gradient", 0, adds=1, multiplies=2),
@@ -104,6 +102,7 @@ class Tanh(CurveLayer):
     """Hyperbolic tangent; its derivative 1 - y * y follows from the kept output."""
 
     kind: ClassVar[str] = "tanh"
+    keeps_output: ClassVar[bool] = True
     operations: ClassVar[tuple[VectorWork, VectorWork]] = (
         VectorWork("tanh", 0, adds=2, multiplies=1, compares=2, specials=2),
         VectorWork("tanh_gradient", 0, adds=1, multiplies=2),
@@ -135,6 +134,7 @@ class HardSigmoid(CurveLayer):
     """x / 6 + 1/2 between 0 and 1 (Howard et al., ICCV 2019, section 5.2)."""
 
     kind: ClassVar[str] = "hard_sigmoid"
+    keeps_output: ClassVar[bool] = True
     operations: ClassVar[tuple[VectorWork, VectorWork]] = (
         VectorWork("hard_sigmoid", 0, adds=1, multiplies=1, compares=2),
         VectorWork("hard_sigmoid_gradient", 0, multiplies=1, compares=2),

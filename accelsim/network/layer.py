@@ -144,6 +144,13 @@ def tensor(site: Site, name: str, elements: int, format_name: str, residence: Re
     return Tensor(f"{site.name}.{name}", elements, stored_bits(format_name), residence)
 
 
+def passing(site: Site, batch: int, formats: Formats) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, y, dy and dx of a layer that keeps the shape of its input, in the storage format."""
+    elements, storage = batch * site.elements, formats[site.name].storage
+    x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+    return x, y, dy, dx
+
+
 def mask_tensor(site: Site, elements: int) -> Tensor:
     """One bit an element, kept for the backward pass."""
     return Tensor(f"{site.name}.mask", elements, 1, "saved")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar
 
 from pydantic import Field
 
 from accelsim.network.executor import F32, Executor
-from accelsim.network.layer import Formats, Layer, Parameter, Site, tensor, vector_layer_work
+from accelsim.network.layer import Formats, Layer, Parameter, Site, passing, tensor, vector_layer_work
 from accelsim.operations import LayerWork, VectorWork
+
+
+def _backward(site: Site, dy: F32, chip: Executor, gradients: Callable[..., tuple[F32, F32, F32]]) -> F32:
+    """dL/dx of a normalisation with gamma and beta, whose gradients are handed to the executor."""
+    x, mean, inverse = chip.kept(site.name, "normalised")
+    dx, dgamma, dbeta = gradients(dy, x, chip.parameter(site.name, "gamma"), mean, inverse)
+    chip.add_gradient(site.name, "gamma", dgamma)
+    chip.add_gradient(site.name, "beta", dbeta)
+    return dx
 
 
 class BatchNorm(Layer):
@@ -46,19 +56,12 @@ class BatchNorm(Layer):
         return y
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        x, mean, inverse = chip.kept(site.name, "normalised")
-        gamma = chip.parameter(site.name, "gamma")
-        dx, dgamma, dbeta = chip.vector.batch_norm_backward(dy, x, gamma, mean, inverse)
-        chip.add_gradient(site.name, "gamma", dgamma)
-        chip.add_gradient(site.name, "beta", dbeta)
-        return dx
+        return _backward(site, dy, chip, chip.vector.batch_norm_backward)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, channels = batch * site.elements, site.input_shape[-1]
-
-        def moved(name: str, residence: Literal["stream", "saved"]):  # type: ignore[no-untyped-def]
-            return tensor(site, name, elements, formats[site.name].storage, residence)
-
+        x, y, dy, dx = passing(site, batch, formats)
+        kept = tensor(site, "x kept", elements, formats[site.name].storage, "saved")
         # sum; deviation, square, sum - then normalise: (x - mean) * factor + beta
         forward = [
             VectorWork("batch_norm_statistics", elements, adds=3, multiplies=1),
@@ -71,15 +74,9 @@ class BatchNorm(Layer):
             VectorWork("batch_norm_gradient", elements, adds=3, multiplies=3),
         ]
         return [
-            vector_layer_work(
-                self, site, "forward", forward,
-                [moved("x", "stream")], [moved("y", "stream"), moved("x kept", "saved")],
-            ),
-            vector_layer_work(
-                self, site, "backward", backward,
-                [moved("dy", "stream"), moved("x kept", "saved")], [moved("dx", "stream")],
-            ),
-        ]  # fmt: skip
+            vector_layer_work(self, site, "forward", forward, [x], [y, kept]),
+            vector_layer_work(self, site, "backward", backward, [dy, kept], [dx]),
+        ]
 
 
 class LayerNorm(Layer):
@@ -102,17 +99,12 @@ class LayerNorm(Layer):
         return y
 
     def backward(self, site: Site, dy: F32, chip: Executor) -> F32:
-        x, mean, inverse = chip.kept(site.name, "normalised")
-        gamma = chip.parameter(site.name, "gamma")
-        dx, dgamma, dbeta = chip.vector.layer_norm_backward(dy, x, gamma, mean, inverse)
-        chip.add_gradient(site.name, "gamma", dgamma)
-        chip.add_gradient(site.name, "beta", dbeta)
-        return dx
+        return _backward(site, dy, chip, chip.vector.layer_norm_backward)
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
         positions = elements // site.input_shape[-1]
-        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        x, y, dy, dx = passing(site, batch, formats)
         kept = tensor(site, "x kept", elements, storage, "saved")
         statistics = tensor(site, "statistics", 2 * positions, "fp32", "saved")
         # sum; deviation, square, sum - then (x - mean) * inverse * gamma + beta
@@ -158,7 +150,7 @@ class RmsNorm(Layer):
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
         positions = elements // site.input_shape[-1]
-        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        x, y, dy, dx = passing(site, batch, formats)
         kept = tensor(site, "x kept", elements, storage, "saved")
         factors = tensor(site, "factors", positions, "fp32", "saved")
         forward = [
@@ -196,7 +188,7 @@ class Scale(Layer):
 
     def work(self, site: Site, batch: int, formats: Formats) -> list[LayerWork]:
         elements, storage = batch * site.elements, formats[site.name].storage
-        x, y, dy, dx = (tensor(site, name, elements, storage, "stream") for name in ("x", "y", "dy", "dx"))
+        x, y, dy, dx = passing(site, batch, formats)
         kept = tensor(site, "x kept", elements, storage, "saved")
         forward = [VectorWork("scale", elements, multiplies=1)]
         backward = [VectorWork("scale_gradient", elements, adds=1, multiplies=2)]

@@ -31,6 +31,4 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     recipe = parse(Recipe, document)
     for path, fault in recipe_faults(recipe):
         raise InputError(f"{key_text(path)}: {fault}", position_of(document, path))
-    recipe._source_text = document.text
-    recipe._source_name = document.path.name
-    return recipe
+    return recipe.read_from(document)

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from accelsim.operations import TensorFormats
 from accelsim.recipe.rules import ActivationRule, GradientRule, Keys, SiteRules, WeightRule
+from accelsim.yamlfile import FromFile
 
 LayerKind = Literal[
     "first", "last", "depthwise", "pointwise", "conv2d", "linear", "attention", "cross_attention", "lstm",
@@ -95,7 +96,7 @@ class Override(Keys):
         )
 
 
-class Recipe(Keys):
+class Recipe(FromFile, Keys):
     """One training system."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -114,18 +115,6 @@ class Recipe(Keys):
     gradient: GradientRule
     high_precision: HighPrecision
     overrides: tuple[Override, ...] = ()
-    _source_text: str = PrivateAttr(default="")
-    _source_name: str = PrivateAttr(default="")
-
-    @property
-    def source_text(self) -> str:
-        """The file word for word."""
-        return self._source_text
-
-    @property
-    def source_name(self) -> str:
-        """The file's name."""
-        return self._source_name
 
     def rules(
         self, names: Collection[str], kinds: Collection[str], depth: float, *, nonnegative: bool

@@ -21,6 +21,11 @@ Arrays = Mapping[str, "NDArray[Any]"]
 
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 _MOST_CLASSES = 2**24
+_BROKEN = (
+    ValueError, OSError, EOFError, AttributeError, TypeError, RuntimeError, SyntaxError, TokenError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy raises for files that are no ``.npz``, or damaged ones."""
 TOKENS = "tokens"
 """The array that says that samples are token ids, and how many of these there are."""
 
@@ -81,18 +86,7 @@ def _read_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
         raise
     except MemoryError:
         raise InputError("an array in it is larger than this computer's memory", str(path)) from None
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        SyntaxError,
-        TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _BROKEN as error:
         reason = "not an .npz file of plain arrays (numpy.savez writes one)"
         if "Object arrays" in str(error):
             reason = "an array in it holds Python objects, which are not read; save plain numbers"
