@@ -43,6 +43,7 @@ _FUNCTIONS = (
     ("accelsim.numerics.integer_product.pack_window_words", PACKING),
     ("accelsim.numerics.certified_product._sample", PACKING),
     ("accelsim.numerics.chain_product.pack_panels", PACKING),
+    ("accelsim.numerics.chain_product._left", PACKING),
     ("accelsim.numerics.chain_product._singles", PACKING),
     ("accelsim.numerics.accumulate._packed", PACKING),
     ("accelsim.datapath.split_k._rounded", GEMM),

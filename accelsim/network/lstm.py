@@ -84,9 +84,10 @@ class Lstm(ArrayLayer):
         hidden = cell = np.zeros((self.directions, batch, h), x.dtype)
         y = np.zeros((batch, positions, self.directions, h), x.dtype)
         history, steps = np.zeros_like(y), []
+        first, later = self._gemms(site, "forward", batch, chip.formats(state.name))
         for step in range(positions):
             self._put(history, step, hidden)
-            gemm = self._gemm(site, "forward", batch, chip.formats(state.name), step == 0)
+            gemm = later if step else first
             product = chip.multiply(gemm, chip.activation(state.name, hidden), weight)
             before = cell
             gates, cell, hidden = chip.vector.lstm_cell(self._at(inputs, step), product, bias, before)
@@ -108,13 +109,14 @@ class Lstm(ArrayLayer):
         handed = dy.reshape(batch, positions, self.directions, h)
         dgates = np.zeros((batch, positions, self.directions, 4 * h), dy.dtype)
         dhidden = dcell = np.zeros((self.directions, batch, h), dy.dtype)
+        first, later = self._gemms(site, "backward", batch, chip.formats(state.name))
         for step in reversed(range(positions)):
             dhidden = chip.vector.add(self._at(handed, step), dhidden)
             kept = steps[step]
             change, dcell = chip.vector.lstm_cell_backward(dhidden, dcell, kept.gates, kept.before, kept.cell)
             self._put(dgates, step, change)
             if step > 0:
-                gemm = self._gemm(site, "backward", batch, chip.formats(state.name), step == positions - 1)
+                gemm = first if step == positions - 1 else later
                 narrow, _ = chip.gradients(state.name, change)
                 dhidden = chip.activation_backward(state.name, chip.multiply(gemm, narrow, weight))
         self._parameter_gradients(site, dgates, chip)
@@ -143,6 +145,13 @@ class Lstm(ArrayLayer):
         """Write (d, n, c) into (n, T, d, c) at a step."""
         for d, place in enumerate(self._places(values.shape[1], step)):
             values[:, place, d] = value[d]
+
+    def _gemms(
+        self, site: Site, phase: Literal["forward", "backward"], batch: int, formats: TensorFormats
+    ) -> tuple[Gemm, Gemm]:
+        """Of the first step of a pass, and of each later one."""
+        first, later = (self._gemm(site, phase, batch, formats, is_first) for is_first in (True, False))
+        return first, later
 
     def _gemm(
         self, site: Site, phase: Literal["forward", "backward"], batch: int, formats: TensorFormats,
@@ -234,7 +243,7 @@ class Lstm(ArrayLayer):
         count: int,
     ) -> tuple[Gemm, ...]:  # fmt: skip
         """The GEMMs of so many steps, one after another."""
-        first, later = (self._gemm(site, phase, batch, formats, is_first) for is_first in (True, False))
+        first, later = self._gemms(site, phase, batch, formats)
         return (first, *([later] * (count - 1))) if count else ()
 
     def _update_work(self, site: Site, batch: int, formats: TensorFormats) -> LayerWork:

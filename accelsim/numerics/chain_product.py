@@ -17,8 +17,9 @@ from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.format_record import NumberFormat
 from accelsim.numerics.format_rules import binade_power
 from accelsim.numerics.instructions import vector_width
-from accelsim.numerics.operand import Matrix, value_table
+from accelsim.numerics.operand import Matrix, WindowMatrix, value_table
 from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, stack_of, steps_of
+from accelsim.numerics.window_tiles import pack_window_tiles
 
 _SINGLE_BITS = 24
 _LOWEST = -126  # the exponent of single precision's smallest normal number
@@ -44,7 +45,8 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
         return None
     if not _is_float(fmt) or rule.rounding_used not in _ROUNDINGS or rule.piece(k) < k:
         return None
-    largest = a.largest() * b.largest()
+    first = a.largest()
+    largest = first * b.largest()
     bound = 4.0 * k * largest
     if not bound < fmt.max_value:
         bound = 4.0 * _longest(a, b) if bound < np.inf else bound
@@ -52,7 +54,7 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
     inside = unit >= math.ldexp(1.0, binade_power(fmt, 1))
     apart = not fused()
     scale = 1.0 if inside or apart else math.ldexp(1.0, _LOWEST - _lowest(fmt))
-    held = a.largest() * scale < LARGEST_SUM and a.format.unit * scale >= 2.0**-149
+    held = first * scale < LARGEST_SUM and a.format.unit * scale >= 2.0**-149
     if not (bound < fmt.max_value and bound * scale < LARGEST_SUM and held):
         return None
     exact = inside and 2.0 * min(rule.chunk, k) * largest <= 2.0**_SINGLE_BITS * unit
@@ -144,21 +146,30 @@ def multiply_chained(
     rule: Accumulation, config: ChainConfig, scale: float, a: Matrix, b: Matrix
 ) -> NDArray[np.float32]:
     """The product, float32 (..., m, n)."""
-    (*stack, m, k), n = a.array.shape, b.array.shape[-1]
-    count, chunk = stack_of(a.array), min(rule.chunk, k)
+    (*stack, m, k), n = a.shape, b.shape[-1]
+    count, chunk = math.prod(stack), min(rule.chunk, k)
     block = chunk * max(1, _K_BLOCK // chunk)
     tiles_per_block = max(1, min(_BLOCK_TILES, -(-m // (config.rows * 4 * threads_in_use()))))
     step = 1 << (_SINGLE_BITS - rule.format.significand_bits)
     half = 0 if rule.rounding_used == "toward_zero" else step >> 1
     zero = (_lowest(rule.format) - _LOWEST + 1) << 23 if config.apart else SMALLEST
-    left, right = _singles(a), _singles(b)
+    left, steps = _left(a, config.rows, scale)
+    right = _singles(b)
     panels = pack_panels(flat_buffer(right), count, *steps_of(right), k, n, config.cols, 1, 1)
     out = np.empty((count, m, n), np.float32)
     _chained_kernel(config.pack())(
-        flat_buffer(left), *steps_of(left), panels, k, chunk, block, tiles_per_block, np.float32(scale),
+        left, *steps, panels, k, chunk, block, tiles_per_block, np.float32(scale),
         np.int32(half), np.int32(step - 1), np.int32(zero), out,
     )  # fmt: skip
     return out.reshape(*stack, m, n)
+
+
+def _left(a: Matrix, height: int, scale: float) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
+    """The first operand and its steps: 0 from row to row where it is packed as tiles, and scaled."""
+    if isinstance(a, WindowMatrix):
+        return pack_window_tiles(a, height, scale).reshape(-1), (0, 0, 0)
+    values = _singles(a)
+    return flat_buffer(values), steps_of(values)
 
 
 def _singles(operand: Matrix) -> NDArray[np.float32]:
@@ -195,18 +206,20 @@ def _chained_kernel(config: int) -> Any:
                 last = min(first + block, k)
                 for t in range(tiles):
                     row = top + t * height
-                    corner = matrix * stack_step
-                    rows = min(height, m - row)
-                    pack_rows(a, corner, row_step, col_step, row, rows, first, last, packed, height, 1)
-                    if scale != np.float32(1):
-                        for i in range(packed.size):
-                            packed[i] *= scale
+                    source, a_at = a, (row * k + first * height)
+                    if row_step > 0:
+                        corner, rows = matrix * stack_step, min(height, m - row)
+                        pack_rows(a, corner, row_step, col_step, row, rows, first, last, packed, height, 1)
+                        if scale != np.float32(1):
+                            for i in range(packed.size):
+                                packed[i] *= scale
+                        source, a_at = packed, 0
                     for p in range(count):
                         at = ((matrix * count + p) * k + first) * cols
                         place = (t * count + p) * size
                         products = last - first
                         chain_tile(
-                            config, packed, 0, flat, at, sums, place, half, rest, zero, products, chunk
+                            config, source, a_at, flat, at, sums, place, half, rest, zero, products, chunk
                         )  # fmt: skip
             for t in range(tiles):
                 for p in range(count):

@@ -98,6 +98,11 @@ class WindowMatrix(Matrix):
         """Whether these are codes."""
         return self.windows.images.dtype == np.uint8
 
+    def largest(self, *, held: bool = False) -> float:
+        """See `Matrix.largest`: of the images, as a window holds nothing else but zeros."""
+        flat = np.ascontiguousarray(self.windows.images).reshape(1, -1)
+        return Matrix(flat, self.format).largest(held=held)
+
     def piece(self, first: int, last: int, *, of_columns: bool) -> Matrix:
         """Columns ``first`` to ``last``, or rows."""
         if of_columns == self.windows.transposed:

@@ -59,7 +59,7 @@ def _lay_around(images: Any, shape: Any, around: Any, table: Any, out: Any) -> N
 
 
 @register_jitable
-def _pack_rows(
+def pack_row_tiles(
     words: Any, layout: Any, places: Any, runs: Any, top: int, rows: int, begin: int, end: int, height: int,
     apart: int, packed: Any,
 ) -> None:  # fmt: skip
@@ -140,7 +140,7 @@ def _pack_products(
                 pixels, layout, places, runs, start, k, top * height, rows, begin, end, height, apart, packed
             )
         else:
-            _pack_rows(
+            pack_row_tiles(
                 words, layout, places, runs, start + top * height, rows, begin, end, height, apart, packed
             )
 
