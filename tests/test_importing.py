@@ -225,6 +225,20 @@ def test_a_topology_that_is_no_text_is_told(tmp_path: Path) -> None:
         import_file(path)
 
 
+def test_what_becomes_no_workload_writes_over_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that a topology may have and a workload may not: told at the file, the old workload stays."""
+    file, out = tmp_path / "net.csv", tmp_path / "net.yaml"
+    file.write_text("Layer,M,N,K,\nwide,100000000,8,8,\n", encoding="utf-8")
+    out.write_text("mine", encoding="utf-8")
+    assert shell.main(["import", str(file), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {file}: would become no workload: ")
+    assert "must be at most 16777216, got 100000000" in told
+    assert out.read_text(encoding="utf-8") == "mine"
+
+
 def test_a_missing_file_and_a_bad_size_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Mistakes on the command line end in one line and exit code 2."""
     assert shell.main(["import", str(tmp_path / "none.onnx")]) == 2

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from accelsim import api
 from accelsim.cli.options import json_option, quiet_option
 from accelsim.errors import InputError
-from accelsim.importing import OnnxChoice, Training, import_file
+from accelsim.importing import Imported, OnnxChoice, Training, import_file
 from accelsim.program import model_size
 from accelsim.storage import write_text
+from accelsim.workload import workload_of
+from accelsim.yamlfile import document_of
 
 EXAMPLES = """\b
 Examples:
@@ -71,8 +71,8 @@ def command(
     """
     imported = import_file(file, Training(batch, epochs, samples), OnnxChoice(sizes, output))
     out = out or Path(f"{imported.name}.yaml")
+    facts = _facts(imported, file)
     write_text(out, imported.text)
-    facts = _facts(out)
     if as_json:
         click.echo(json.dumps({"file": str(out), **facts, "notes": imported.notes}, indent=1))
         return
@@ -82,7 +82,9 @@ def command(
     click.echo(f"{out}: {counts} forward per sample")
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """What the written file says when it is read: a mistake in it is told with its line."""
-    workload = api.load_workload(f"{os.curdir}{os.sep}{path}" if not path.is_absolute() else path)
-    return asdict(model_size(workload))
+def _facts(imported: Imported, file: Path) -> dict[str, Any]:
+    """The size of what will be written: a mistake is told before a file is written over."""
+    try:
+        return asdict(model_size(workload_of(document_of(Path(f"{imported.name}.yaml"), imported.text))))
+    except InputError as error:
+        raise InputError(f"would become no workload: {error.message}", str(file)) from None

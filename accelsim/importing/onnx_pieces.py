@@ -18,8 +18,10 @@ def padded(graph: Graph) -> Graph:
         if pad is None or around is None or not automatic:
             nodes.append(node)
             continue
-        axes = len(around) // 2
-        own = node.attributes.get("pads") or [0] * (2 * axes)
+        own = node.attributes.get("pads") or [0] * len(around)
+        if len(own) != len(around):
+            nodes.append(node)
+            continue
         pads = [int(a) + int(b) for a, b in zip(own, around, strict=True)]
         attributes = {**node.attributes, "pads": pads, "auto_pad": b"NOTSET"}
         nodes.append(replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), attributes=attributes))
@@ -34,9 +36,11 @@ def _zeros_around(graph: Graph, pad: Node) -> list[int] | None:
         given = constant.values.reshape(-1).tolist()
     fill = value.values if value is not None else None
     plain = pad.attributes.get("mode", b"constant") == b"constant"
-    if given is None or not plain or (fill is not None and float(fill.reshape(-1)[0]) > 0):
+    rank = len(graph.shapes.get(pad.inputs[0], ()))
+    if given is None or len(given) != 2 * rank or rank < 3 or not plain:
         return None
-    rank = len(given) // 2
+    if fill is not None and (fill.reshape(-1) > 0).any():
+        return None
     others = [given[0], given[1], given[rank], given[rank + 1]]
     return None if any(others) else [*given[2:rank], *given[rank + 2 :]]
 
@@ -68,7 +72,7 @@ def _pieces(graph: Graph, node: Node) -> list[Node]:
         return made if first == shape[axis] else []
     starts, _, axes, steps = (_numbers(graph, node, i) for i in range(1, 5))
     axes = axes or [*range(len(starts))]
-    if len(axes) != 1 or steps not in ([], [1]) or node.outputs[0] not in graph.shapes:
+    if len(axes) != 1 or len(starts) != 1 or steps not in ([], [1]) or node.outputs[0] not in graph.shapes:
         return []
     axis = axes[0] % len(shape)
     first = starts[0] if starts[0] >= 0 else starts[0] + shape[axis]

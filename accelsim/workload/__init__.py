@@ -10,7 +10,7 @@ from accelsim.workload.datasets import (
     dataset_note,
     load_dataset,
 )
-from accelsim.workload.loading import Workload, load_workload
+from accelsim.workload.loading import Workload, load_workload, workload_of
 
 __all__ = [
     "IGNORED",
@@ -23,4 +23,5 @@ __all__ = [
     "dataset_note",
     "load_dataset",
     "load_workload",
+    "workload_of",
 ]

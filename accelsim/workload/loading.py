@@ -80,7 +80,11 @@ def load_workload(name_or_path: str | Path) -> Workload:
     Raises `InputError` with file, line, column, key, the value given and what is allowed, for the
     first mistake in the file: keys, blocks, layers whose shapes do not fit, data that is not there.
     """
-    document = read_yaml(find_resource("workloads", name_or_path))
+    return workload_of(read_yaml(find_resource("workloads", name_or_path)))
+
+
+def workload_of(document: YamlDocument) -> Workload:
+    """The workload of a file that has been read. Raises `InputError` as `load_workload` does."""
     keys = parse(WorkloadKeys, document)
     source = read_source(document, keys.data)
     data = source.facts()

@@ -4,7 +4,15 @@ from accelsim.yamlfile.beside import with_files_beside
 from accelsim.yamlfile.changing import Change, change_of, changed, one_line, with_values
 from accelsim.yamlfile.origin import FromFile
 from accelsim.yamlfile.parsing import parse
-from accelsim.yamlfile.reading import KeyPath, YamlDocument, key_text, position_of, read_yaml, read_yaml_list
+from accelsim.yamlfile.reading import (
+    KeyPath,
+    YamlDocument,
+    document_of,
+    key_text,
+    position_of,
+    read_yaml,
+    read_yaml_list,
+)
 from accelsim.yamlfile.units import split_unit
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "YamlDocument",
     "change_of",
     "changed",
+    "document_of",
     "key_text",
     "one_line",
     "parse",
