@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from accelsim.datapath.block_operands import Blocks, in_blocks, transformed
 from accelsim.datapath.block_product import block_sums, groups_are_exact
-from accelsim.datapath.gemm import scaled_product, stored_stack
+from accelsim.datapath.gemm import Seeds, scaled_product, stored_stack
 from accelsim.datapath.quantisers import scaled
 from accelsim.mapping import Plan
 from accelsim.network import Operand
@@ -28,8 +28,6 @@ from accelsim.numerics.window_operand import Windows
 
 F32 = NDArray[np.float32]
 Words = NDArray[np.uint64]
-Seeds = int | Words
-"""Of the random bits of a product; of a stack one for each."""
 
 _BLOCK_FORMATS = frozenset(block_format_names())
 _MOST_KEPT = 4  # arrangements of one operand: as it is and transposed, with and without a transform

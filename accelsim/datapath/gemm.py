@@ -25,6 +25,9 @@ from accelsim.numerics.quantise import round_to
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+Seeds = int | NDArray[np.uint64]
+"""Of the random bits of a product; of a stack one for each."""
+
 _SINGLE_BITS = 24  # significand of a float32
 _DOUBLE_BITS = 53  # significand of a float64
 _ODD_SINGLES_WILL_DO = ("bf16", "fp16", "dlfloat16")
@@ -43,13 +46,14 @@ _rule = lru_cache(maxsize=1024)(Accumulation)
 """An `Accumulation` checks itself, which each of a run's products need not wait for."""
 
 
-def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray[Any], str]:
+def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: Seeds = 0) -> tuple[NDArray[Any], str]:
     """The raw sums of one GEMM in the accumulator's format, and the kernel that computed them.
 
     Parameters
     ----------
     a: (m, k), b: (k, n); shapes as in the plan; or stacks of them.
-    seed: of the random bits of an accumulator that rounds stochastically, 0..2**64-1.
+    seed: of the random bits of an accumulator that rounds stochastically, 0..2**64-1; of stacks one for
+        each product, uint64 (stack,).
 
     Returns
     -------
@@ -69,12 +73,20 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: int = 0) -> tuple[NDArray
             f"row_stationary adds kernel rows pass by pass, an order that is not computed bit by bit with a "
             f"'{plan.accumulator}' accumulator; use 'estimate', or a chip whose array.accumulator is exact"
         )
-    rule = rule_of(plan, seed)
-    wide = exact_sums(rule, a, b)
-    return multiply_pieces(rule, a, b) if wide is None else (wide, "wide")
+    seeds = seed if isinstance(seed, np.ndarray) else [seed] * math.prod(stack)
+    wide = exact_sums(rule_of(plan), a, b, seeds)
+    if wide is not None:
+        return wide, "wide"
+    if not isinstance(seed, np.ndarray):
+        return multiply_pieces(rule_of(plan, seed), a, b)
+    alone = [
+        multiply_pieces(rule_of(plan, int(each)), Matrix(x, a.format), Matrix(y, b.format))
+        for each, x, y in zip(seed, a.array, b.array, strict=True)
+    ]
+    return np.stack([sums for sums, _ in alone]), "+".join(sorted({name for _, name in alone}))
 
 
-def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: int = 0) -> tuple[F32, str]:
+def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: Seeds = 0) -> tuple[F32, str]:
     """The product of two operands as the chip writes it, and the kernel that computed it.
 
     Sums in the accumulator's format, then one 16-bit multiply by the scales, then one rounding. The

@@ -6,6 +6,7 @@ every sum of products is a multiple of one unit below 2**53 of it, double precis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,38 +22,47 @@ from accelsim.numerics.formats import NumberFormat
 from accelsim.numerics.quantise import codes_of
 from accelsim.numerics.random_bits import random_words
 
+Seeds = Sequence[int] | NDArray[np.uint64]
+"""Of the random bits of each product."""
+
 _EXACT_INTEGERS = 2.0**53
 
 
-def exact_sums(rule: Accumulation, a: Matrix, b: Matrix) -> NDArray[Any] | None:
+def exact_sums(rule: Accumulation, a: Matrix, b: Matrix, seeds: Seeds) -> NDArray[Any] | None:
     """The product of a (m, k) and b (k, n), each element exact and rounded once; None where that is not sure.
 
-    The bits are those of the general kernel: stochastic rounding of the element in row i and column j
-    takes word 0 of stream word(word(seed, i), j).
+    Or the products of two stacks, (s, m, k) and (s, k, n). The bits are those of the general kernel:
+    stochastic rounding of the element in row i and column j takes word 0 of stream word(word(seed, i), j),
+    the seed being that of the product among ``seeds`` (that of ``rule`` counts for nothing).
     """
     fmt = rule.format
     if rule.accumulator != EXACT or not isinstance(fmt, NumberFormat):
         return None
     unit = a.format.unit * b.format.unit
-    if not a.array.shape[1] * a.largest() * b.largest() < _EXACT_INTEGERS * unit:  # false for a NaN, too
+    if not a.shape[-1] * a.largest() * b.largest() < _EXACT_INTEGERS * unit:  # false for a NaN, too
         return None
     left, right = a.values().astype(np.float64), b.values().astype(np.float64)
-    return _rounded(rule, fmt, np.matmul(left, right))
-
-
-def _rounded(rule: Accumulation, fmt: NumberFormat, sums: NDArray[np.float64]) -> NDArray[Any]:
-    """The sums as the format has them; there is one zero."""
+    sums = np.matmul(left, right)
     if rule.rounding_used != "stochastic":
         codes = codes_of(sums, fmt, rule.rounding_used, rule.overflow_used)
         return np.asarray(fmt.decode(codes) + 0.0, rule.dtype)
+    out = np.empty(sums.shape, rule.dtype)
+    stacks = sums.reshape(-1, *sums.shape[-2:]), out.reshape(-1, *sums.shape[-2:])
+    for seed, product, place in zip(seeds, *stacks, strict=True):
+        _draw(rule, fmt, int(seed), product, place)
+    return out
+
+
+def _draw(
+    rule: Accumulation, fmt: NumberFormat, seed: int, sums: NDArray[np.float64], out: NDArray[Any]
+) -> None:
+    """The sums of one product rounded stochastically; there is one zero."""
     layout = drawn_layout(fmt, rule.overflow_used)
     if layout is not None and layout.kernel == "drawn_integers":
-        out = np.empty(sums.shape, rule.dtype)
-        drawn_sums(sums, layout.fields, layout.places[0], fmt.unit, np.uint64(rule.seed), out)
-        return out
-    words = _first_words(rule.seed, *sums.shape)
-    codes = encode_array(fmt, sums, "stochastic", rule.overflow_used, words)
-    return np.asarray(fmt.decode(codes) + 0.0, rule.dtype)
+        drawn_sums(sums, layout.fields, layout.places[0], fmt.unit, np.uint64(seed), out)
+        return
+    codes = encode_array(fmt, sums, "stochastic", rule.overflow_used, _first_words(seed, *sums.shape))
+    out[...] = fmt.decode(codes) + 0.0
 
 
 def _first_words(seed: int, rows: int, cols: int) -> NDArray[np.uint64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.edge import EdgeOperand, edge_product
-from accelsim.datapath.gemm import scaled_product
+from accelsim.datapath.gemm import Seeds, scaled_product
 from accelsim.datapath.quantisers import (
     gradient_codes,
     gradscale_top,
@@ -285,19 +285,14 @@ class ChipExecutor:
             plan = self._plans[gemm] = self._planner.plan(gemm)
         at_edge = isinstance(a, EdgeOperand) or isinstance(b, EdgeOperand)
         products = a.shape[0] if len(a.shape) == 3 else 1
-        if len(a.shape) == 3 and not at_edge and "stochastic" in plan.rounding:
-            # each of the products draws its own random bits
-            pairs = zip(a.array, b.array, strict=True)
-            return np.stack([self.multiply(gemm, a.rearranged(x), b.rearranged(y)) for x, y in pairs])
         if self.activity is not None and self._watched and not at_edge:
             self.activity.note(gemm, plan, a, b)
-        if at_edge:
+        seed: Seeds = 0
+        if at_edge or "stochastic" in plan.rounding:  # each of the products draws its own random bits
             seeds = self._seeds(products)
             seed = seeds if len(a.shape) == 3 else int(seeds[0])
-            result, kernel = edge_product(plan, a, b, self._recipe.storage, seed)
-        else:
-            drawn = int(self._seeds(1)[0]) if "stochastic" in plan.rounding else 0
-            result, kernel = scaled_product(plan, a, b, self._recipe.storage, drawn)
+        product = edge_product if at_edge else scaled_product
+        result, kernel = product(plan, a, b, self._recipe.storage, seed)
         self.last_kernel = kernel
         self.state.kernels[kernel] = self.state.kernels.get(kernel, 0) + products
         return result
