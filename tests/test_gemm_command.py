@@ -221,7 +221,7 @@ def test_arrays_with_mistakes_are_named() -> None:
         (["6000", "40000", "6000"], "a GEMM of 6000 x 40000 x 6000 would need about 20.6 GiB of memory"),
         (["4097", "4096", "4096"], "a GEMM of 4097 x 4096 x 4096 has 68,736,253,952 products; at most"),
         (["1", "1", "1", "--phase", "forwad"], "Invalid value for '--phase': 'forwad' is not one of"),
-        (["1", "1", "1", "--seed", "-1"], "Invalid value for '--seed': -1 is not in the range x>=0"),
+        (["1", "1", "1", "--seed", "-1"], "Invalid value for '--seed': must be at least 0, got -1"),
         (["1", "1", "1", "--a-format", "int44"], "a_format: unknown number format 'int44' (did you mean"),
         (["1", "1", "1", "--b-format", "int8"], "layer 'matmul' (forward): chip 'fp4_training' has no mode"),
     ],

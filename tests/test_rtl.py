@@ -193,7 +193,7 @@ def test_mistakes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["fp4_trainig", *somewhere], "unknown chip 'fp4_trainig' (did you mean 'fp4_training'?)"),
         (["rapid_core", "--out", str(tmp_path / "file")], "cannot write to the output folder: file exists"),
         (["rapid_core"], "Missing option '--out'"),
-        (["rapid_core", *somewhere, "--vectors", "0"], "0 is not in the range 1<=x<=10000000"),
+        (["rapid_core", *somewhere, "--vectors", "0"], "must be between 1 and 10000000, got 0"),
     ]
     for words, text in mistakes:
         assert shell.main(["rtl", *words]) == 2

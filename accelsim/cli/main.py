@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,11 @@ from accelsim.errors import InputError, nearest
 # of observed tensors would keep more processors busy than --threads allows. Read when numpy is loaded.
 for _library in ("OPENBLAS", "MKL", "BLIS"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+_OUT_OF_RANGE = re.compile(
+    r"(?P<given>\S+) is not in the range (?:(?P<least>-?\d+)<=)?x(?P<sign>[<>])=(?P<bound>-?\d+)"
+)
+"""How click says that a number is out of bounds."""
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -72,7 +78,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or tell which one was probably meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise unknown_command(args[0], COMMANDS)
+            raise unknown_command(args[0], COMMANDS, ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -168,5 +174,13 @@ def _usage_text(error: click.UsageError) -> str:
         "a valid integer", "a whole number"
     )
     text = text.replace("a valid float", "a number")
+    text = _OUT_OF_RANGE.sub(_range_text, text)
     path = error.ctx.command_path if error.ctx else "accelsim"
     return f"{text.rstrip('.')} (see {path} --help)"
+
+
+def _range_text(match: re.Match[str]) -> str:
+    """What a number may be, in the words of other messages."""
+    least, sign, bound = match["least"], match["sign"], match["bound"]
+    allowed = f"between {least} and {bound}" if least else f"at {'least' if sign == '>' else 'most'} {bound}"
+    return f"must be {allowed}, got {match['given']}"

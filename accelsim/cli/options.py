@@ -15,11 +15,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
 
 
-def unknown_command(given: str, commands: Collection[str]) -> click.UsageError:
+def unknown_command(given: str, commands: Collection[str], group: click.Context) -> click.UsageError:
     """The mistake of a word that is none of a group's commands."""
-    return click.UsageError(
-        f"unknown command '{given}'{nearest(given, commands)}; allowed: {', '.join(commands)}"
-    )
+    message = f"unknown command '{given}'{nearest(given, commands)}; allowed: {', '.join(commands)}"
+    return click.UsageError(message, group)
 
 
 def changes_of(given: Iterable[str], read: Callable[[str], tuple[str, Value]]) -> dict[str, Value]:

@@ -24,7 +24,7 @@ class _Studies(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the study."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise unknown_command(args[0], sorted(self.commands))
+            raise unknown_command(args[0], sorted(self.commands), ctx)
         return super().resolve_command(ctx, args)
 
 
