@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import formats, quantise
 
-from accelsim.datapath import quantisers
+from accelsim.datapath import quantisers, vector_kernels
 from accelsim.datapath.vector_unit import ChipVectorUnit
 from accelsim.numerics.formats import number_format
 
@@ -401,3 +401,22 @@ def test_the_threshold_of_radix_4() -> None:
             codes = quantisers.gradient_codes(near, fmt, 0, threshold=threshold).array
             below = 4.0 ** (power - 1) if power > -3 else 0.0
             assert fmt.decode(codes).tolist() == [below, 4.0**power]
+
+
+@pytest.mark.parametrize("has_nan", [True, False])
+@pytest.mark.parametrize("step", [0.3, 2.0**-130, 0.0])
+def test_clipped_quotients(step: float, has_nan: bool) -> None:
+    """Bit for bit what division, clip and choice give one after another, infinities and NaNs among them."""
+    ends = [0.0, -0.0, math.inf, -math.inf, math.nan, 1e38, -1e38, 1e-45, 2.1, -2.1]
+    values = np.array([*ends, *np.random.default_rng(3).normal(size=90)], np.float32)
+    for low, high in ((0.0, 15.0), (-7.0, 7.0)):
+        with np.errstate(all="ignore"):
+            wanted = np.clip(values / np.float32(step), np.float32(low), np.float32(high))
+        if not has_nan:
+            wanted = np.where(np.isnan(wanted), np.float32(0), wanted)
+        found = np.empty_like(values)
+        limits = np.float32(low), np.float32(high)
+        vector_kernels.clipped_quotients(values, np.float32(step), *limits, has_nan, found)
+        numbers = ~np.isnan(wanted)
+        assert (np.isnan(found) == ~numbers).all()
+        assert found[numbers].tobytes() == wanted[numbers].tobytes()

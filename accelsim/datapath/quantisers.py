@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from accelsim.datapath.vector_kernels import clip_places
+from accelsim.datapath.vector_kernels import clip_places, clipped_quotients
 from accelsim.network import Operand
 from accelsim.numerics.formats import NumberFormat, number_format
 from accelsim.numerics.quantise import (
@@ -32,6 +32,11 @@ def cast(values: F32, fmt: NumberFormat, rounding: str = "format", key: int | No
         return Operand(round_to(np.array(values, np.float32, order="C"), fmt.name), fmt.name)
     if not fmt.has_nan:
         values = np.where(np.isnan(values), np.float32(0), values)
+    return _encoded(values, fmt, rounding, key)
+
+
+def _encoded(values: F32, fmt: NumberFormat, rounding: str, key: int | None) -> Operand:
+    """Each value rounded to a format, no NaN among them if the format has none."""
     codes = fmt.encode(values, None if rounding == "format" else rounding, key=key)
     return Operand(codes if fmt.bits <= 8 else np.asarray(fmt.decode(codes), np.float32), fmt.name)
 
@@ -48,8 +53,11 @@ def scaled(
     low = fmt.min_value if lowest is None else lowest
     if fmt.kind == "integer" and rounding in ("format", "nearest_even"):
         return Operand(integer_codes(np.ascontiguousarray(values), fmt, step, int(low)), fmt.name, step)
-    quotients = np.clip(values / np.float32(step), np.float32(low), np.float32(fmt.max_value))
-    return replace(cast(quotients, fmt, rounding, key), scale=step)
+    quotients, flat = np.empty(values.shape, np.float32), np.ascontiguousarray(values, np.float32).reshape(-1)
+    limits = np.float32(low), np.float32(fmt.max_value)
+    clipped_quotients(flat, np.float32(step), *limits, fmt.has_nan, quotients.reshape(-1))
+    rounded = cast if fmt.bits > 8 and rounding == "format" else _encoded
+    return replace(rounded(quotients, fmt, rounding, key), scale=step)
 
 
 def largest_scale(values: F32, fmt: NumberFormat, storage: str) -> float:

@@ -79,6 +79,16 @@ def gradient_sums(dy: Any, x: Any, mean: Any, inverse: Any) -> Any:
 
 
 @kernel(parallel=True)
+def clipped_quotients(x: Any, step: Any, low: Any, high: Any, has_nan: bool, y: Any) -> None:
+    """y = x / step between ``low`` and ``high``; what is not a number is 0 where there is none."""
+    for i in prange(x.size):
+        value = x[i] / step
+        value = low if value < low else value
+        value = high if value > high else value
+        y[i] = value if value == value or has_nan else np.float32(0.0)
+
+
+@kernel(parallel=True)
 def clip_places(x: Any, clip: Any, signed: bool, places: Any) -> None:
     """Where each element lies: codes of `quantisers.PLACES`."""
     zero = np.float32(0.0)

@@ -55,16 +55,20 @@ class Matrix:
         (look_up if len(table) > _NIBBLE else look_up_nibbles)(flat, table, found)
         return in_buffer_order(found, self.array)
 
+    def elements(self) -> NDArray[Any]:
+        """What there is in the operand, flat, in whatever order."""
+        return flat_buffer(self.array)
+
     def largest(self, *, held: bool = False) -> float:
         """A bound of the magnitudes, inf or NaN if there is one; the largest itself where ``held``."""
         if 0 in self.shape:
             return 0.0
         if not self.coded:
-            return largest_magnitude(flat_buffer(self.array))
+            return largest_magnitude(self.elements())
         if not held and not self.format.has_nan:
             return _largest_value(self.format)
         table, used = value_table(self.format), np.zeros(256, np.bool_)
-        used_codes(flat_buffer(self.array), used)
+        used_codes(self.elements(), used)
         return float(np.abs(table[used[: len(table)]]).max())
 
     def transposed(self) -> Matrix:
@@ -98,10 +102,9 @@ class WindowMatrix(Matrix):
         """Whether these are codes."""
         return self.windows.images.dtype == np.uint8
 
-    def largest(self, *, held: bool = False) -> float:
-        """See `Matrix.largest`: of the images, as a window holds nothing else but zeros."""
-        flat = np.ascontiguousarray(self.windows.images).reshape(1, -1)
-        return Matrix(flat, self.format).largest(held=held)
+    def elements(self) -> NDArray[Any]:
+        """The images', as windows hold nothing else but zeros."""
+        return np.ascontiguousarray(self.windows.images).reshape(-1)
 
     def piece(self, first: int, last: int, *, of_columns: bool) -> Matrix:
         """Columns ``first`` to ``last``, or rows."""

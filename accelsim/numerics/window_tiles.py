@@ -42,9 +42,8 @@ def pack_window_tiles(operand: WindowMatrix, height: int, scale: float) -> NDArr
 
 def _values(operand: WindowMatrix) -> NDArray[np.float32]:
     """Of the images (n, h, w, c)."""
-    images = np.ascontiguousarray(operand.windows.images)
-    flat = Matrix(images.reshape(1, -1), operand.format)
-    return flat.values().reshape(images.shape)
+    flat = Matrix(operand.elements().reshape(1, -1), operand.format)
+    return flat.values().reshape(operand.windows.images.shape)
 
 
 def _framed(images: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
