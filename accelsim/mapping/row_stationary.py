@@ -18,6 +18,7 @@ from accelsim.mapping.attojoules import attojoules, exact, rounded
 from accelsim.mapping.passes import ceil_div
 from accelsim.mapping.plan import Plan
 from accelsim.mapping.row_mapping import ConvolutionShape, RowChoice, RowMapping, shape_of
+from accelsim.mapping.whole import whole_plan
 from accelsim.operations import Gemm
 
 _FEW_SAMPLES = 16
@@ -213,7 +214,7 @@ def runs_by_rows(gemm: Gemm, chip: Chip) -> bool:
 
 def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int, choice: RowChoice | None = None) -> Plan:
     """The plan of a product that `runs_by_rows`, by ``choice`` if given; its tiles are the whole of it."""
-    store, array, shape = chip.array.local_store, chip.array, shape_of(gemm)
+    store, shape = chip.array.local_store, shape_of(gemm)
     assert store is not None, "a chip with row_stationary was checked to have one"
     if not gemm.macs:
         one = RowChoice(strip=1, sets=1, filters=1, channels=1, block_samples=1, block_filters=1)
@@ -222,32 +223,4 @@ def plan_rows(gemm: Gemm, chip: Chip, mode: Mode, sum_bits: int, choice: RowChoi
         mapping = choose(shape, chip, store, mode)
     else:
         mapping = fixed(shape, chip, store, mode, choice)
-    return Plan(
-        m=gemm.m,
-        k=gemm.k,
-        n=gemm.n,
-        groups=gemm.groups,
-        dataflow="row_stationary",
-        rows=array.rows,
-        cols=array.cols,
-        simd=array.simd,
-        lanes=mode.lanes,
-        chunk=max(gemm.k, 1),
-        accumulator=array.accumulator,
-        overflow=array.overflow,
-        pipelined=array.pipelined,
-        workers=1,
-        m_splits=1,
-        n_splits=1,
-        group_splits=1,
-        tile_m=gemm.m,
-        tile_n=gemm.n,
-        tile_k=gemm.k,
-        loop_order="m_outer",
-        energy_aj_per_mac=attojoules(mode.energy_pj_per_mac.value),
-        sum_bits=sum_bits,
-        rounding=array.rounding,
-        alignment_bits=array.alignment_bits,
-        readout=chip.vector_unit.storage_format,
-        by_rows=mapping,
-    )
+    return replace(whole_plan(gemm, chip, mode, "row_stationary", sum_bits), by_rows=mapping)

@@ -34,7 +34,6 @@ from typing import Literal
 from accelsim.chip import Chip, Mode
 from accelsim.errors import InputError
 from accelsim.mapping.appraisal import Appraisal, Appraiser
-from accelsim.mapping.attojoules import attojoules
 from accelsim.mapping.direct import candidates
 from accelsim.mapping.merging import Link
 from accelsim.mapping.modes import mode_of
@@ -52,6 +51,7 @@ from accelsim.mapping.tiling import (
     loads_with_halos,
     tile_fits,
 )
+from accelsim.mapping.whole import whole_plan
 from accelsim.numerics.accumulator import accumulator_bits
 from accelsim.operations import Gemm
 
@@ -243,21 +243,10 @@ def array_of(chip: Chip, dataflow: Dataflow, lanes: int, k: int, splits: Splits)
 
 
 def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bits: int) -> Plan:
-    array, splits, link = choice.array, choice.splits, link_of(chip, sum_bits)
-    return Plan(
-        m=gemm.m,
-        k=gemm.k,
-        n=gemm.n,
-        groups=gemm.groups,
-        dataflow=choice.dataflow,
-        rows=array.rows,
-        cols=array.cols,
-        simd=array.simd,
-        lanes=array.lanes,
-        chunk=array.chunk,
-        accumulator=chip.array.accumulator,
-        overflow=chip.array.overflow,
-        pipelined=array.pipelined,
+    splits, link = choice.splits, link_of(chip, sum_bits)
+    return replace(
+        whole_plan(gemm, chip, mode, choice.dataflow, sum_bits),
+        chunk=choice.array.chunk,
         workers=chip.workers,
         m_splits=splits.m,
         n_splits=splits.n,
@@ -267,13 +256,8 @@ def _plan(gemm: Gemm, chip: Chip, mode: Mode, choice: Choice, tile: Tile, sum_bi
         tile_n=tile.n,
         tile_k=tile.k,
         loop_order=tile.loop_order,
-        energy_aj_per_mac=attojoules(mode.energy_pj_per_mac.value),
-        sum_bits=sum_bits,
         link_bytes_per_cycle=link.bytes_per_cycle,
         hop_cycles=link.hop_cycles,
-        rounding=chip.array.rounding,
-        alignment_bits=chip.array.alignment_bits,
-        readout=chip.vector_unit.storage_format,
         multicast=chip.scratchpad.multicast,
         patches=choice.patches,
     )
