@@ -91,7 +91,8 @@ def test_sixteen_bits(accumulator: str, rounding: str) -> None:
     for top, width in itertools.product((-2, 0, 2, lowest // 2, lowest // 2 + 5), (8, 16)):
         a = codes_below(accumulator, rng, (9, 70), top)
         b = codes_below(accumulator, rng, (70, 40), top)
-        wanted = "truncated" if rounding in ("nearest_up", "toward_zero") else "tied"
+        even = "tied" if accumulator == "dlfloat16" else "paired"
+        wanted = "truncated" if rounding in ("nearest_up", "toward_zero") else even
         if width <= chain_product.vector_width():
             assert compare(rule, a, b, (accumulator, accumulator), width) == wanted
 
@@ -182,7 +183,7 @@ def test_overflow_is_left_to_others() -> None:
     operands = Matrix(large, half), Matrix(np.ascontiguousarray(large.T), half)
     assert choose_chain(rule, *operands) is not None
     sums, kernel = multiply(rule, *operands)
-    assert kernel == "fma_tied"
+    assert kernel == "fma_paired"
     np.testing.assert_array_equal(sums, sums[0, 0])
 
 
@@ -227,7 +228,13 @@ def test_products_and_sums_apart(monkeypatch: pytest.MonkeyPatch) -> None:
         for width in (0, 4):
             rule = oracle.Rule(1, 32, "dlfloat16", rounding=rounding)
             assert compare(rule, a, b, ("dlfloat16", "dlfloat16"), width) == "truncated"
-    for accumulator, name in (("fp16", "fp16"), ("dlfloat16", "bf16"), ("dlfloat16", "fp32")):
+    for rounding, top in itertools.product(("nearest_even",), (-14, -8, -7, -6, -2, 2)):
+        for name in ("fp16", "dlfloat16"):
+            a, b = (codes_below(name, rng, shape, top) for shape in ((9, 70), (70, 40)))
+            for width in (0, 4, 8):
+                rule = oracle.Rule(1, 32, name, rounding=rounding)
+                assert compare(rule, a, b, (name, name), width) == "tied"
+    for accumulator, name in (("bf16", "bf16"), ("dlfloat16", "bf16"), ("dlfloat16", "fp32")):
         ones = np.full((4, 4), formats.encode(name, Fraction(1)))
         assert compare(oracle.Rule(1, 4, accumulator), ones, ones, (name, name)) == ""
 
@@ -260,5 +267,6 @@ def test_a_configuration_is_one_integer() -> None:
     shapes = ((8, 2, 16), (1, 8, 8), (4, 2, 8))
     for method, flush, shape in itertools.product(METHODS, (False, True), shapes):
         for apart in (False, True):
-            config = ChainConfig(method, flush, *shape, apart)
-            assert ChainConfig.unpack(config.pack()) == config
+            for fading in (False, True):
+                config = ChainConfig(method, flush, *shape, apart, fading)
+                assert ChainConfig.unpack(config.pack()) == config

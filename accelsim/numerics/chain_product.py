@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from accelsim.numerics.accumulation import Accumulation
 from accelsim.numerics.accumulator import EXACT, AccumulatorFormat
-from accelsim.numerics.chain_tile import LARGEST_SUM, SMALLEST, ChainConfig, chain_tile, fused, truncates
+from accelsim.numerics.chain_intrinsic import chain_tile
+from accelsim.numerics.chain_tile import LARGEST_SUM, SMALLEST, ChainConfig, fused, truncates
 from accelsim.numerics.compiled import kernel, threads_in_use
 from accelsim.numerics.format_record import NumberFormat
 from accelsim.numerics.format_rules import binade_power
 from accelsim.numerics.instructions import vector_width
 from accelsim.numerics.operand import Matrix, WindowMatrix, value_table
 from accelsim.numerics.packing import flat_buffer, pack_panels, pack_rows, stack_of, steps_of
+from accelsim.numerics.paired_tile import MOST_BITS
 from accelsim.numerics.window_tiles import pack_window_tiles
 
 _SINGLE_BITS = 24
@@ -61,15 +63,23 @@ def choose_chain(rule: Accumulation, a: Matrix, b: Matrix) -> tuple[ChainConfig,
     product_bits = a.format.significand_bits + b.format.significand_bits
     method = _method(fmt, product_bits, even=rule.rounding_used == "nearest_even", exact=exact)
     flush = not inside and fmt.lowest_binade == "normal"
-    if method is None or (apart and not _adds_apart(method, product_bits, unit, inside=inside or flush)):
+    fading = apart and not inside and not flush
+    if method is None or (apart and not _adds_apart(method, product_bits, unit, fading=fading)):
         return None
-    shape = _tile_shape(a.shape[-2], b.shape[-1], deep=flush)
-    return ChainConfig(method, flush, *shape, apart), scale
+    if (
+        method == "tied"
+        and not (apart or flush)
+        and a.format.significand_bits <= fmt.significand_bits <= MOST_BITS
+    ):
+        method = "paired"
+    shape = _tile_shape(a.shape[-2], b.shape[-1], method, deep=flush)
+    return ChainConfig(method, flush, *shape, apart, fading), scale
 
 
-def _adds_apart(method: str, product_bits: int, unit: float, *, inside: bool) -> bool:
-    """Whether products are singles, and sums lie where all singles are rounded at one place."""
-    return method == "truncated" and product_bits <= _SINGLE_BITS and unit >= 2.0**_LOWEST and inside
+def _adds_apart(method: str, product_bits: int, unit: float, *, fading: bool) -> bool:
+    """Whether products are singles, and sums lie where all are rounded at one place, or are looked at."""
+    products_held = product_bits <= _SINGLE_BITS and unit >= 2.0**_LOWEST
+    return products_held and (method == "tied" or (method == "truncated" and not fading))
 
 
 def _is_float(fmt: AccumulatorFormat) -> TypeGuard[NumberFormat]:
@@ -126,16 +136,21 @@ def _sum_squares(buffer: Any, stack_step: int, row_step: int, col_step: int, k: 
         else:
             for row in range(m):
                 line = buffer[matrix * stack_step + row * row_step :][:k]
-                total = 0.0
-                for i in range(k):
-                    total += np.float64(line[i]) * np.float64(line[i])
-                sums[matrix, row] = total
+                parts = np.zeros(8)  # in any order: it is a bound
+                for i in range(0, k - k % 8, 8):
+                    for j in range(8):
+                        parts[j] += np.float64(line[i + j]) * np.float64(line[i + j])
+                for i in range(k - k % 8, k):
+                    parts[0] += np.float64(line[i]) * np.float64(line[i])
+                for j in range(8):
+                    sums[matrix, row] += parts[j]
 
 
-def _tile_shape(m: int, n: int, *, deep: bool) -> tuple[int, int, int]:
+def _tile_shape(m: int, n: int, method: str, *, deep: bool) -> tuple[int, int, int]:
     """(rows, vectors, width) of the register tile: flat, tall or in between; ``deep``: more in flight."""
     width = vector_width()
-    if n <= width:
+    # with one vector, what stands everywhere in a vector is read by the instruction that multiplies by it
+    if n <= width or (m > 4 and method == "paired" and width == 16):
         return 8, 1, width
     if m > 4 and deep and width == 16:  # half of the registers of such a machine
         return 8, 2, width
@@ -153,12 +168,15 @@ def multiply_chained(
     step = 1 << (_SINGLE_BITS - rule.format.significand_bits)
     half = 0 if rule.rounding_used == "toward_zero" else step >> 1
     zero = (_lowest(rule.format) - _LOWEST + 1) << 23 if config.apart else SMALLEST
+    back, (scale, right_scale) = np.float32(1 / scale), _scales(config, scale, a, b)
     left, steps = _left(a, config.rows, scale)
     right = _singles(b)
     panels = pack_panels(flat_buffer(right), count, *steps_of(right), k, n, config.cols, 1, 1)
+    if right_scale != 1.0:
+        np.multiply(panels, np.float32(right_scale), out=panels)
     out = np.empty((count, m, n), np.float32)
     _chained_kernel(config.pack())(
-        left, *steps, panels, k, chunk, block, tiles_per_block, np.float32(scale),
+        left, *steps, panels, k, chunk, block, tiles_per_block, np.float32(scale), back,
         np.int32(half), np.int32(step - 1), np.int32(zero), out,
     )  # fmt: skip
     return out.reshape(*stack, m, n)
@@ -170,6 +188,14 @@ def _left(a: Matrix, height: int, scale: float) -> tuple[NDArray[np.float32], tu
         return pack_window_tiles(a, height, scale).reshape(-1), (0, 0, 0)
     values = _singles(a)
     return flat_buffer(values), steps_of(values)
+
+
+def _scales(config: ChainConfig, scale: float, a: Matrix, b: Matrix) -> tuple[float, float]:
+    """The scale of sums as one of each operand; of paired ones neither becomes subnormal, if that can be."""
+    if config.method != "paired":
+        return scale, 1.0
+    left = min(1.0, max(scale, 2.0**_LOWEST / a.format.unit))
+    return (left, scale / left) if b.format.unit * scale / left >= 2.0**-149 else (scale, 1.0)
 
 
 def _singles(operand: Matrix) -> NDArray[np.float32]:
@@ -185,34 +211,41 @@ def _chained_kernel(config: int) -> Any:
     tile = ChainConfig.unpack(config)
     height, cols = tile.rows, tile.cols
     size = height * cols
+    paired = tile.method == "paired"
 
     @kernel(parallel=True)
     def multiply_chains(
         a: Any, stack_step: int, row_step: int, col_step: int, panels: Any, k: int, chunk: int, block: int,
-        tiles_per_block: int, scale: Any, half: Any, rest: Any, zero: Any, out: Any,
+        tiles_per_block: int, scale: Any, back: Any, half: Any, rest: Any, zero: Any, out: Any,
     ) -> None:  # fmt: skip
         stack, m, n = out.shape
         count = panels.shape[0] // stack
         block_rows = tiles_per_block * height
         flat = panels.reshape(-1)
         parts = -(-m // block_rows)
-        back = np.float32(1) / scale
         for part in prange(stack * parts):
             matrix, top = part // parts, part % parts * block_rows
             tiles = -(-min(block_rows, m - top) // height)
             sums = np.zeros(tiles * count * size, np.float32)
-            packed = np.empty(min(block, k) * height, np.float32)
+            packed = np.empty(min(block, k) * height * (2 if paired else 1), np.float32)
             for first in range(0, k, block):
                 last = min(first + block, k)
                 for t in range(tiles):
                     row = top + t * height
-                    source, a_at = a, (row * k + first * height)
+                    used = packed[: (last - first) * height]
+                    source, a_at = a, row * k + first * height
                     if row_step > 0:
                         corner, rows = matrix * stack_step, min(height, m - row)
-                        pack_rows(a, corner, row_step, col_step, row, rows, first, last, packed, height, 1)
+                        pack_rows(a, corner, row_step, col_step, row, rows, first, last, used, height, 1)
                         if scale != np.float32(1):
-                            for i in range(packed.size):
-                                packed[i] *= scale
+                            for i in range(used.size):
+                                used[i] *= scale
+                    elif paired:
+                        used[:] = a[a_at : a_at + used.size]
+                    if paired:
+                        for i in range(used.size):
+                            packed[used.size + i] = used[i] * np.float32(rest + 2)
+                    if paired or row_step > 0:
                         source, a_at = packed, 0
                     for p in range(count):
                         at = ((matrix * count + p) * k + first) * cols

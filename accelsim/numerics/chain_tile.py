@@ -7,7 +7,9 @@ breaks ties upward. Two roundings are as good as one, but where the first lands 
 - ``truncated``: the first rounding is toward zero. The exact sum then lies at or above what it gives, below
   the next single, and so on the same side of every tie, or on it, as ties are singles themselves: nearest
   with ties up, and toward zero (without the half), come out right with no more work;
-- ``tied``: the same, and where the exact sum is a tie (`_Emitter.exact_tie`), it goes to even;
+- ``tied``: the same, and where the exact sum is a tie (`ChainWriter.is_single`), it goes to even;
+- ``paired``: both roundings are to nearest even, and a second sum, of many times everything, tells them how
+  a tie of the second came about (`paired_tile`);
 - ``exact``: every sum of a chunk is a single, and ties go to even (Dekker, 1971, section 5: how to cut a
   number with three operations); the add of two chunks' sums goes through double precision;
 - ``single``: the accumulator is IEEE single, and the first rounding is the only one.
@@ -18,27 +20,31 @@ subnormal numbers are then single's, which rounds them at the same place as ever
 
 from __future__ import annotations
 
+import functools
 import platform
 from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from accelsim.numerics.instructions import instruction_set, multiplies_and_adds
-from accelsim.numerics.tile_writer import F32, F64, I32, TileWriter, array_place, index
+from accelsim.numerics.tile_writer import F32, F64, I32, TileWriter, index
 
-METHODS = ("truncated", "tied", "exact", "single")
+METHODS = ("truncated", "tied", "exact", "single", "paired")
 SMALLEST = 0x00800000
 """The bits of single precision's smallest normal number."""
+
+_TOGETHER = 32
+"""Sums between two looks for a tie, where that is faster than looking at each."""
 
 LARGEST_SUM = 2.0**60
 """A bound of the scaled sums: as large again, they are still singles."""
 
 _SIZE = 0x7FFFFFFF
+_TWO = 0x40000000  # the bits of 2.0
 _UPWARD = 10  # rounds toward plus infinity and raises no exception
-_NEAREST, _TOWARD_ZERO, _FLUSH = 0x1F80, 0x7F80, 0xFF80  # control words of x86; all exceptions masked
+NEAREST, TOWARD_ZERO, _FLUSH = 0x1F80, 0x7F80, 0xFF80  # control words of x86; all exceptions masked
 
 
 def fused() -> bool:
@@ -57,7 +63,8 @@ class ChainConfig:
 
     ``method``: one of `METHODS`. ``flush``: sums can fall below the accumulator's smallest number, there
     are no subnormal ones, and zero stands where a number would be. ``apart``: the machine does not fuse;
-    products are singles, so that the sum's is the only rounding, and sums are not scaled.
+    products are singles, so that the sum's is the only rounding, and sums are not scaled. ``fading``: such
+    sums (of ``tied``) can be subnormal numbers of the accumulator, and are then scaled to be rounded.
     """
 
     method: str
@@ -66,6 +73,7 @@ class ChainConfig:
     vectors: int
     width: int
     apart: bool = False
+    fading: bool = False
 
     @property
     def cols(self) -> int:
@@ -74,17 +82,18 @@ class ChainConfig:
 
     def pack(self) -> int:
         """The configuration as one integer: Numba hands integers to an intrinsic as literals."""
-        word = METHODS.index(self.method) | int(self.flush) << 2 | int(self.apart) << 16
-        return word | self.rows << 3 | self.vectors << 7 | self.width << 11
+        word = METHODS.index(self.method) | self.rows << 3 | self.vectors << 7 | self.width << 11
+        return word | int(self.flush) << 16 | int(self.apart) << 17 | int(self.fading) << 18
 
     @staticmethod
     def unpack(word: int) -> ChainConfig:
         """The inverse of `pack`."""
-        flush, rows, vectors = bool(word >> 2 & 1), word >> 3 & 15, word >> 7 & 15
-        return ChainConfig(METHODS[word & 3], flush, rows, vectors, word >> 11 & 31, bool(word >> 16))
+        rows, vectors, width = word >> 3 & 15, word >> 7 & 15, word >> 11 & 31
+        flush, apart, fading = (bool(word >> bit & 1) for bit in (16, 17, 18))
+        return ChainConfig(METHODS[word & 7], flush, rows, vectors, width, apart, fading)
 
 
-class _Emitter(TileWriter):
+class ChainWriter(TileWriter):
     """Writes the instructions of one tile: a (k, rows), b (k, cols), c (rows, cols).
 
     ``half``: what is added to the bits before those of ``rest`` are cut off; ``zero``: the place that zero
@@ -105,10 +114,36 @@ class _Emitter(TileWriter):
     def add_products(self, places: list[Any], factors: list[tuple[Any, Any]]) -> None:
         """One rounded add of a product to each slot."""
         before = [self.builder.load(place) for place in places]
-        for place, first, (x, y) in zip(places, before, factors, strict=True):
-            total = self.sum_of(x, y, first)
-            tie = self.exact_tie(first, x, y, total) if self.config.method == "tied" else None
-            self.builder.store(self.rounded(total, tie), place)
+        terms = [(first, x, y) for first, (x, y) in zip(before, factors, strict=True)]
+        if self.config.apart and self.config.method == "tied":
+            together = _TOGETHER // self.config.width
+            for at in range(0, len(terms), together):
+                self.add_unless_tied(places[at : at + together], terms[at : at + together])
+            return
+        for place, term in zip(places, terms, strict=True):
+            self.builder.store(self.added(*term), place)
+
+    def added(self, before: Any, x: Any, y: Any) -> Any:
+        """``before + x * y``, rounded."""
+        total = self.sum_of(x, y, before)
+        if self.config.method in ("tied", "paired"):
+            return self.to_even(total, before, x, y)
+        return self.rounded(total)
+
+    def add_unless_tied(self, places: list[Any], terms: list[tuple[Any, Any, Any]]) -> None:
+        """Sums rounded as if there were no ties, and all of them once more if one of them may be a tie.
+
+        For machines to whom a tie costs much: one sum in hundreds is one.
+        """
+        builder, lanes = self.builder, ir.IntType(self.config.width)
+        totals = [self.sum_of(x, y, before) for before, x, y in terms]
+        for place, total in zip(places, totals, strict=True):
+            builder.store(self.rounded(total), place)
+        doubtful = functools.reduce(builder.or_, [self.doubtful(total) for total in totals])
+        any_doubtful = builder.icmp_unsigned("!=", builder.bitcast(doubtful, lanes), ir.Constant(lanes, 0))
+        with builder.if_then(any_doubtful, likely=False):
+            for place, term, total in zip(places, terms, totals, strict=True):
+                builder.store(self.to_even(total, *term), place)
 
     def sum_of(self, x: Any, y: Any, before: Any) -> Any:
         """``before + x * y`` with one rounding."""
@@ -116,8 +151,8 @@ class _Emitter(TileWriter):
             return self.builder.fadd(self.builder.fmul(x, y), before)
         return self.multiply_add("fma", x, y, before)
 
-    def rounded(self, total: Any, tie: Any) -> Any:
-        """A sum in single precision as the accumulator has it; ``tie``: where it takes the other way."""
+    def rounded(self, total: Any) -> Any:
+        """A sum in single precision as the accumulator has it, but for ties of ``tied``, which go up."""
         config, builder = self.config, self.builder
         if config.method == "single":
             return total
@@ -125,12 +160,41 @@ class _Emitter(TileWriter):
             factor = builder.fadd(builder.sitofp(self.step, self.floats), self.float_const(1.0))
             upper = builder.fmul(total, factor)
             return builder.fsub(upper, builder.fsub(upper, total))
-        up = builder.add(self.as_ints(total), self.half)
-        rounded = builder.and_(up, self.kept)
-        if tie is not None:
-            even = builder.and_(rounded, builder.not_(self.step))
-            rounded = builder.select(tie, even, rounded)
-        return self.as_floats(self.flushed(rounded))
+        return self.as_floats(self.flushed(builder.and_(self.raised(total), self.kept)))
+
+    def raised(self, total: Any) -> Any:
+        """The bits of a sum, half a step added."""
+        return self.builder.add(self.as_ints(total), self.half)
+
+    def doubtful(self, total: Any) -> Any:
+        """Where `rounded` may be wrong: at a tie, and below the accumulator's normal numbers."""
+        builder = self.builder
+        tie = builder.icmp_unsigned("==", builder.and_(self.raised(total), self.rest), self.int_const(0))
+        if not self.config.fading:
+            return tie
+        size = builder.and_(self.as_ints(total), self.int_const(_SIZE))
+        return builder.or_(tie, builder.icmp_signed("<", size, self.zero))
+
+    def to_even(self, total: Any, before: Any, x: Any, y: Any) -> Any:
+        """`rounded`, with ties going to even: cut sums that are ties, and exact.
+
+        Where sums are fading, they are first scaled as those of a machine that fuses are all along.
+        """
+        builder = self.builder
+        exact = self.is_single(before, x, y, total)
+        if self.config.fading:
+            down = self.as_floats(builder.sub(self.int_const(_TWO), self.zero))
+            up = self.as_floats(builder.add(self.int_const(_TWO - (SMALLEST << 1)), self.zero))
+            given, total = total, builder.fmul(total, down)
+            kept = builder.fcmp_ordered("==", builder.fmul(total, up), given)
+            exact = builder.and_(exact, kept)
+        # not as in `doubtful`, which the compiler then makes one instruction of
+        halfway = builder.icmp_unsigned("==", builder.and_(self.as_ints(total), self.rest), self.half)
+        tie = builder.and_(halfway, exact)
+        rounded = builder.and_(self.raised(total), self.kept)
+        even = builder.and_(rounded, builder.not_(self.step))
+        rounded = self.as_floats(self.flushed(builder.select(tie, even, rounded)))
+        return builder.fmul(rounded, up) if self.config.fading else rounded
 
     def flushed(self, rounded: Any) -> Any:
         """Bits of a rounded sum; those of zero where it fell to the place that zero has, or below."""
@@ -145,8 +209,8 @@ class _Emitter(TileWriter):
             number = builder.icmp_signed(">", size, self.zero)
         return builder.select(number, rounded, self.int_const(0))
 
-    def exact_tie(self, before: Any, x: Any, y: Any, total: Any) -> Any:
-        """Where ``before + x * y`` is a single, ``total``, and that is a tie.
+    def is_single(self, before: Any, x: Any, y: Any, total: Any) -> Any:
+        """Where ``before + x * y`` is ``total``, if that is a tie.
 
         What is left of the exact sum is the product plus ``before - total``. Let the sum be positive; as it
         was cut, nothing negative is left. The difference is cut too. Where it is negative, that adds to what
@@ -154,10 +218,11 @@ class _Emitter(TileWriter):
         or the product, of at most 24 bits, cancels more than half of ``before``, and the sum is exact.
         """
         builder = self.builder
-        left = self.left_over(x, y, builder.fsub(before, total))
-        up = builder.add(self.as_ints(total), self.half)
-        inside = builder.or_(builder.and_(up, self.rest), self.as_ints(left))
-        return builder.icmp_unsigned("==", inside, self.int_const(0))
+        difference = builder.fsub(before, total)
+        if self.config.apart:
+            return builder.fcmp_ordered("==", builder.fneg(difference), builder.fmul(x, y))
+        left = self.as_ints(self.left_over(x, y, difference))
+        return builder.icmp_unsigned("==", left, self.int_const(0))
 
     def left_over(self, x: Any, y: Any, difference: Any) -> Any:
         """``x * y + difference`` in single precision, +0 only if that is zero however small it is."""
@@ -195,8 +260,8 @@ class _Emitter(TileWriter):
             return
         before, word = (cgutils.alloca_once(builder, I32) for _ in range(2))
         self.control("stmxcsr", before)
-        toward_zero = _FLUSH if config.flush and not config.apart else _TOWARD_ZERO
-        wanted = {"truncated": toward_zero, "tied": _TOWARD_ZERO}.get(config.method, _NEAREST)
+        toward_zero = _FLUSH if config.flush and not config.apart else TOWARD_ZERO
+        wanted = {"truncated": toward_zero, "tied": TOWARD_ZERO}.get(config.method, NEAREST)
         builder.store(ir.Constant(I32, wanted), word)
         self.control("ldmxcsr", word)
         self.chunks(a, b, c, products, chunk)
@@ -218,29 +283,3 @@ class _Emitter(TileWriter):
                 self.add_products(sums, self.factors(a, b, builder.add(first, step.index)))
             self.merge(outer, sums)
         self.store_slots(outer, c)
-
-
-@intrinsic(prefer_literal=True)
-def _chain_tile(  # type: ignore[no-untyped-def]
-    typing_context, config, a, a_at, b, b_at, c, c_at, half, rest, zero, products, chunk
-):
-    """Add ``products`` products in chunks of ``chunk`` to the outer accumulators ``c[c_at:]``.
-
-    ``a[a_at:]`` is (k, rows), scaled, ``b[b_at:]`` (k, cols), ``c[c_at:]`` (rows, cols): contiguous float32,
-    offsets in elements. A sum's bits are rounded by adding ``half`` and clearing those of ``rest``, one less
-    than a step of the accumulator; those of ``zero`` and below are flushed where the configuration says so.
-    All three are int32. ``config``: a packed `ChainConfig` known at compile time.
-    """
-    tile = ChainConfig.unpack(config.literal_value)
-    signature = types.void(config, a, a_at, b, b_at, c, c_at, *[types.int32] * 3, products, chunk)
-
-    def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
-        places = [array_place(context, builder, call, values, each, F32) for each in (1, 3, 5)]
-        _Emitter(builder, tile, *values[7:10]).tile(*places, *values[10:12])
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-chain_tile: Any = _chain_tile
-"""`_chain_tile` without the typing context, which the compiler passes."""
