@@ -20,7 +20,6 @@ subnormal numbers are then single's, which rounds them at the same place as ever
 
 from __future__ import annotations
 
-import functools
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +138,9 @@ class ChainWriter(TileWriter):
         totals = [self.sum_of(x, y, before) for before, x, y in terms]
         for place, total in zip(places, totals, strict=True):
             builder.store(self.rounded(total), place)
-        doubtful = functools.reduce(builder.or_, [self.doubtful(total) for total in totals])
+        doubtful = self.doubtful(totals[0])
+        for total in totals[1:]:
+            doubtful = builder.or_(doubtful, self.doubtful(total))
         any_doubtful = builder.icmp_unsigned("!=", builder.bitcast(doubtful, lanes), ir.Constant(lanes, 0))
         with builder.if_then(any_doubtful, likely=False):
             for place, term, total in zip(places, terms, totals, strict=True):
