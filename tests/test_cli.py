@@ -78,7 +78,7 @@ def test_study_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str])
     """``accelsim study`` is no mistake: it lists the studies."""
     assert shell.main(["study"]) == 0
     text = capsys.readouterr().out
-    assert "accuracy  Train the tasks" in text
+    assert "accuracy  Tasks trained on" in text
     assert "savings " in text
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from accelsim.chip import Chip, Mode
+from accelsim.errors import InputError
 from accelsim.mapping.conventions import Convention, convention_cycles
 from accelsim.mapping.modes import mode_of
 from accelsim.mapping.passes import DATAFLOWS, ArrayShape, Share
@@ -56,7 +57,10 @@ def cycle_rows(
 
 
 def _row(gemm: Gemm, chip: Chip, convention: Convention) -> CycleRow:
-    mode = mode_of(gemm, chip)
+    try:
+        mode = mode_of(gemm, chip)
+    except InputError as error:
+        raise InputError(f"{error}; choose another --recipe or --phase") from None
     names: tuple[Dataflow, ...] = ("output_stationary", "weight_stationary", "input_stationary")
     known = names[:1] if convention == "stonne" else names
     theirs = {name: gemm.groups * _theirs(gemm, chip, mode, convention, name) for name in known}
