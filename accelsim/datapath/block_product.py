@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelsim.datapath.block_operands import Blocks
-from accelsim.datapath.gemm import rule_of
+from accelsim.datapath.gemm import one_by_one, rule_of
 from accelsim.datapath.split_k import multiply_pieces
 from accelsim.mapping import Plan
 from accelsim.numerics.accumulate import Matrix
@@ -60,13 +60,13 @@ def block_sums(
     plain = rule.accumulator == "fp32" and rule.rounding_used == "nearest_even" and not rule.alignment_bits
     if plain and exact_groups and rule.overflow_used == "infinity" and _in_range(a, b, k):
         return multiply_groups(rule, a.values, b.values), "block_exact"
-    results, names = [], set()
-    for x, y, seed in zip(a.values, b.values, seeds, strict=True):
-        drawn = replace(rule, seed=int(seed)) if rule.rounding_used == "stochastic" else rule
-        sums, name = multiply_pieces(drawn, Matrix(x, _SINGLE), Matrix(y, _SINGLE))
-        results.append(sums)
-        names.add(name)
-    return np.stack(results), "+".join(sorted(names))
+    return one_by_one(
+        multiply_pieces(
+            replace(rule, seed=int(seed)) if rule.rounding_used == "stochastic" else rule,
+            Matrix(x, _SINGLE), Matrix(y, _SINGLE),
+        )
+        for x, y, seed in zip(a.values, b.values, seeds, strict=True)
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from accelsim.datapath.block_operands import Blocks, in_blocks, transformed
 from accelsim.datapath.block_product import block_sums, groups_are_exact
-from accelsim.datapath.gemm import Seeds, scaled_product, stored_stack
+from accelsim.datapath.gemm import Seeds, one_by_one, scaled_product, stored_stack
 from accelsim.datapath.quantisers import scaled
 from accelsim.mapping import Plan
 from accelsim.network import Operand
@@ -87,7 +87,10 @@ def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: Seeds =
     singly = [one for one in (a, b) if isinstance(one, EdgeOperand) and one.format not in _BLOCK_FORMATS]
     if isinstance(seed, np.ndarray):
         if singly or not by_blocks or "stochastic" in plan.rounding:
-            return _one_by_one(plan, a, b, storage, seed)
+            return one_by_one(
+                edge_product(plan, a.rearranged(x), b.rearranged(y), storage, int(each))
+                for x, y, each in zip(a.array, b.array, seed, strict=True)
+            )
         return _block_product(plan, a, b, storage, seed)
     samples = max((one.samples for one in singly), default=1)
     if samples > 1:
@@ -98,16 +101,6 @@ def edge_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: Seeds =
     stacks = left.rearranged(left.array[None]), right.rearranged(right.array[None])
     product, name = _block_product(plan, *stacks, storage, np.array([seed], np.uint64))
     return product[0], name
-
-
-def _one_by_one(plan: Plan, a: Operand, b: Operand, storage: str, seeds: Words) -> tuple[F32, str]:
-    """Each product of a stack by itself."""
-    results, names = [], set()
-    for x, y, seed in zip(a.array, b.array, seeds, strict=True):
-        product, name = edge_product(plan, a.rearranged(x), b.rearranged(y), storage, int(seed))
-        results.append(product)
-        names.add(name)
-    return np.stack(results), "+".join(sorted(names))
 
 
 def _averaged(

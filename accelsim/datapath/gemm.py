@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -79,11 +80,16 @@ def accumulate(plan: Plan, a: Matrix, b: Matrix, seed: Seeds = 0) -> tuple[NDArr
         return wide, "wide"
     if not isinstance(seed, np.ndarray):
         return multiply_pieces(rule_of(plan, seed), a, b)
-    alone = [
+    return one_by_one(
         multiply_pieces(rule_of(plan, int(each)), Matrix(x, a.format), Matrix(y, b.format))
         for each, x, y in zip(seed, a.array, b.array, strict=True)
-    ]
-    return np.stack([sums for sums, _ in alone]), "+".join(sorted({name for _, name in alone}))
+    )
+
+
+def one_by_one(products: Iterable[tuple[NDArray[Any], str]]) -> tuple[NDArray[Any], str]:
+    """Products that were made each by itself as a stack, and all the kernels that made them."""
+    found = list(products)
+    return np.stack([product for product, _ in found]), "+".join(sorted({name for _, name in found}))
 
 
 def scaled_product(plan: Plan, a: Operand, b: Operand, storage: str, seed: Seeds = 0) -> tuple[F32, str]:
